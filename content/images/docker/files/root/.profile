@@ -1,0 +1,4 @@
+# Read by login shells.
+if [ -n "${BASH-}" ] && [ -f ~/.bashrc ]; then
+	. ~/.bashrc
+fi
