@@ -1,0 +1,99 @@
+// Command agent stands in for the real one in tests of package local: it
+// answers health requests and runs shell scripts, as the first process of a
+// sandbox.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 2 {
+		if err := talk(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == "probe" {
+		probe()
+		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == "inotify" {
+		inotify()
+		return
+	}
+	if len(os.Args) != 2 || os.Args[1] != "agent" {
+		fmt.Fprintln(os.Stderr, "usage: agent agent")
+		os.Exit(2)
+	}
+	if _, err := os.Stat("/etc/agent-dies"); err == nil {
+		fmt.Fprintln(os.Stderr, "this image cannot work")
+		os.Exit(1)
+	}
+	l, err := net.FileListener(os.NewFile(3, "listener"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "descriptor 3:", err)
+		os.Exit(1)
+	}
+	http.HandleFunc("GET /v1/health", func(w http.ResponseWriter, r *http.Request) {})
+	http.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
+		script, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		cmd := exec.CommandContext(r.Context(), "/bin/sh", "-c", string(script))
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		err = cmd.Run()
+		reply := struct {
+			Output string
+			Exit   int
+			Error  string
+		}{Output: out.String()}
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			reply.Exit = exit.ExitCode()
+		} else if err != nil {
+			reply.Error = err.Error()
+		}
+		json.NewEncoder(w).Encode(reply)
+	})
+	fmt.Fprintln(os.Stderr, http.Serve(l, nil))
+}
+
+// talk does what small programs of a shell do less reliably: get URL, serve
+// ADDRESS, send ADDRESS SOURCE.
+func talk(verb string, args []string) error {
+	switch verb {
+	case "get":
+		client := http.Client{Timeout: 10 * time.Second}
+		resp, err := client.Get(args[0])
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		_, err = io.Copy(os.Stdout, resp.Body)
+		return err
+	case "serve":
+		return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "from a sandbox\n") }))
+	case "send":
+		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(args[1])}}
+		conn, err := d.Dial("udp", args[0])
+		if err != nil {
+			return err
+		}
+		_, err = conn.Write([]byte(os.Getenv("BERTH_SANDBOX")))
+		return err
+	}
+	return fmt.Errorf("what is %s?", verb)
+}
