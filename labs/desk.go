@@ -234,6 +234,7 @@ func (d *Desk) State(ctx context.Context, learner, session string) (State, error
 	if err != nil {
 		return State{}, err
 	}
+	defer v.cancel() // it is only looked at
 	v.phase = PhaseEnded
 	return d.stateOf(v), nil
 }

@@ -22,6 +22,10 @@ type visit struct {
 	poked  chan struct{} // Expires has moved
 	done   chan struct{} // closed when the session is out of the desk's books
 
+	// recording is held by those who record a result, and taken for good
+	// before the session's end is recorded: nothing counts after that.
+	recording sync.RWMutex
+
 	mu       sync.Mutex
 	session  Session
 	sandbox  Sandbox
@@ -73,6 +77,7 @@ func (d *Desk) run(v *visit) {
 			close(v.done)
 			return
 		}
+		v.recording.Lock()
 		v.mu.Lock()
 		if v.reason == "" {
 			v.reason = reason
@@ -354,7 +359,11 @@ func (d *Desk) watchEngine(v *visit, sb Sandbox) {
 // report records a result that differs from the last one and tells the page.
 func (d *Desk) report(v *visit, r Result) {
 	c, step, ok := v.lesson.Check(r.Check)
-	if !ok || v.ctx.Err() != nil {
+	if !ok || !v.recording.TryRLock() {
+		return
+	}
+	defer v.recording.RUnlock()
+	if v.ctx.Err() != nil {
 		return
 	}
 	v.mu.Lock()

@@ -1,0 +1,81 @@
+# make run    serve the labs on http://localhost:8080, installing what is missing
+# make test   set up and run every test
+# make bench  measure, and print each number beside its goal
+# make build  leave the one binary in bin/berth
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: run test bench build check-tools packages test-packages images lint go-test ui-test browser-test clean
+
+GO      ?= go
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+STATE   ?= /var/lib/berth
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# What the local runner and the builder of sandbox images call.
+PACKAGES := runc mmdebstrap debian-archive-keyring e2fsprogs xz-utils zstd ca-certificates
+# What the tests look from: a browser, a Docker Engine on the host, a busybox.
+TEST_PACKAGES := chromium fonts-dejavu-core busybox-static docker.io iproute2 procps
+
+run: packages build
+	$(SUDO) bin/berth image build --state $(STATE)
+	$(SUDO) bin/berth serve --state $(STATE)
+
+build: bin/berth
+
+check-tools:
+	@command -v $(GO) >/dev/null || { echo "Berth is written in Go, and there is no 'go' here. Install Go 1.26 or newer."; exit 1; }
+	@command -v npm >/dev/null || { echo "The pages are built with Node.js, and there is no 'npm' here. Install Node.js 20 or newer."; exit 1; }
+
+packages:
+	@.ci/packages $(PACKAGES)
+
+test-packages: packages
+	@.ci/packages $(TEST_PACKAGES)
+
+# The browser bundle.
+web/ui/node_modules/.installed: web/ui/package.json web/ui/package-lock.json | check-tools
+	@echo "Installing what the pages are built with"
+	cd web/ui && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web/dist/app.js: web/ui/node_modules/.installed $(wildcard web/ui/src/*.ts web/ui/src/*.css web/ui/*.mjs)
+	@echo "Building the pages"
+	cd web/ui && npm run --silent build
+
+# Go knows best what has changed; this is quick when nothing has.
+.PHONY: bin/berth
+bin/berth: web/dist/app.js | check-tools
+	@echo "Building bin/berth"
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/berth ./cmd/berth
+
+images: packages build
+	$(SUDO) bin/berth image build --state $(STATE)
+
+# Everything, on a fresh machine too.
+test: test-packages build lint go-test ui-test browser-test
+
+lint: web/dist/app.js
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	cd web/ui && npm run --silent check
+
+# The whole program and the real sandboxes need the images; docker-20 is the
+# other engine that the lesson must hold on.
+go-test: web/dist/app.js test-packages build
+	bin/berth image build --state $(STATE) docker docker-20
+	$(GO) test -race -timeout 30m ./...
+
+ui-test: web/dist/app.js
+	cd web/ui && npm test
+
+browser-test: test-packages build images
+	$(GO) run ./cmd/bench/browser 2>/dev/null || true
+
+bench: images
+	$(GO) run ./cmd/bench -berth bin/berth -images $(STATE) -learners 100
+
+clean:
+	rm -rf bin web/dist/*.js web/dist/*.css web/ui/node_modules
