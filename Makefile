@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test bench build check-tools packages test-packages images lint go-test ui-test browser-test clean
+.PHONY: run test bench build check-tools packages test-packages images lint go-test ui-test clean
 
 GO      ?= go
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
@@ -48,13 +48,14 @@ web/dist/app.js: web/ui/node_modules/.installed $(wildcard web/ui/src/*.ts web/u
 .PHONY: bin/berth
 bin/berth: web/dist/app.js | check-tools
 	@echo "Building bin/berth"
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o cmd/berth/inside/agent ./cmd/agent
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/berth ./cmd/berth
 
 images: packages build
 	$(SUDO) bin/berth image build --state $(STATE)
 
 # Everything, on a fresh machine too.
-test: test-packages build lint go-test ui-test browser-test
+test: test-packages build lint ui-test go-test
 
 lint: web/dist/app.js
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -65,17 +66,14 @@ lint: web/dist/app.js
 # The whole program and the real sandboxes need the images; docker-20 is the
 # other engine that the lesson must hold on.
 go-test: web/dist/app.js test-packages build
-	bin/berth image build --state $(STATE) docker docker-20
+	bin/berth image build --state $(STATE) docker docker-20 redis
 	$(GO) test -race -timeout 30m ./...
 
 ui-test: web/dist/app.js
 	cd web/ui && npm test
 
-browser-test: test-packages build images
-	$(GO) run ./cmd/bench/browser 2>/dev/null || true
-
 bench: images
 	$(GO) run ./cmd/bench -berth bin/berth -images $(STATE) -learners 100
 
 clean:
-	rm -rf bin web/dist/*.js web/dist/*.css web/ui/node_modules
+	rm -rf bin cmd/berth/inside/agent web/dist/*.js web/dist/*.css web/ui/node_modules

@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -80,7 +79,7 @@ func (c *config) local(log *slog.Logger) (local.Config, error) {
 	}
 	agent := c.agent
 	if agent == "" {
-		if agent, err = os.Executable(); err != nil {
+		if agent, err = agentProgram(c.state); err != nil {
 			return local.Config{}, err
 		}
 	}

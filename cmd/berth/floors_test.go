@@ -30,6 +30,7 @@ var floors = map[string]struct {
 	"content":              {},
 	"cmd/berth":            {ours: []string{"*"}, home: []string{"github.com/spf13/cobra"}},
 	"cmd/learner":          {ours: []string{"labs"}},
+	"cmd/agent":            {ours: []string{"runner/agent"}},
 	"cmd/bench":            {ours: []string{"*"}},
 	"labs/store/storetest": {ours: []string{"labs"}},
 	"runner/runnertest":    {ours: []string{"labs"}},
