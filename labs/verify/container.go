@@ -113,7 +113,7 @@ func (c *wanted) what() string {
 		s += " of the image " + code(c.Image)
 	}
 	if c.Command != "" {
-		s += " whose command matches /" + clean(c.Command, maxQuote) + "/"
+		s += ", started with a command" + like(c.Command)
 	}
 	return s
 }

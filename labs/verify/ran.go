@@ -23,7 +23,7 @@ func exitWanted(c *labs.RanCheck) labs.Number {
 func expectRan(c *labs.RanCheck) string {
 	s := "a command"
 	if c.Pattern != nil {
-		s += " that matches /" + clean(c.Pattern.String(), maxQuote) + "/"
+		s += like(c.Pattern.String())
 	}
 	if n := exitWanted(c); n.Op != '=' || n.Value != 0 {
 		return s + " ended with exit status " + n.String()

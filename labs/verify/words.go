@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -144,4 +145,16 @@ func expected(c *labs.Check) string {
 		s = "no longer so: " + s
 	}
 	return clean(s, maxSeen)
+}
+
+// plainCommand is a pattern that says nothing but what to type.
+var plainCommand = regexp.MustCompile(`^[\w ./:@~-]{1,60}$`)
+
+// like says what command a pattern asks for. A learner has no use for a
+// regular expression; the name of the check says what it is about.
+func like(pattern string) string {
+	if plainCommand.MatchString(pattern) {
+		return " like " + code(pattern)
+	}
+	return " like the one in this step"
 }
