@@ -163,7 +163,6 @@ func (f *fence) fits(r *report) bool {
 			r.add(f.line, "write it from `/` or `~/`, without `..`", "`path` cannot be %s", quote(p))
 			return false
 		}
-		f.lexer = lexers.Match(p[strings.LastIndexByte(p, '/')+1:])
 	}
 	return true
 }
@@ -264,9 +263,9 @@ func (h *highlighter) plainBlock(code string, lexer chroma.Lexer) string {
 	return blockHTML("plain", "", h.html(lexer, code), "")
 }
 
-func (h *highlighter) fileBlock(b labs.FileBlock, lexer chroma.Lexer) string {
+func (h *highlighter) fileBlock(b labs.FileBlock) string {
 	data := attr("data-file", b.ID) + attr("data-path", b.Path) + attr("data-code", b.Text)
-	return blockHTML("file", data, h.html(lexer, strings.TrimSuffix(b.Text, "\n")), writeTool+copyTool)
+	return blockHTML("file", data, h.html(h.lexerOf(b.Path), strings.TrimSuffix(b.Text, "\n")), writeTool+copyTool)
 }
 
 // nth gives the id of the n-th thing of a step.

@@ -413,7 +413,7 @@ func (l *loader) fence(src *source, n *ast.FencedCodeBlock, f *fragment) ast.Nod
 			block.Text += "\n"
 		}
 		step.Files = append(step.Files, block)
-		return l.page.block(f, l.fileBlock(block, b.lexer), line)
+		return l.page.block(f, l.fileBlock(block), line)
 	case "hint":
 		l.hint(b, f)
 	case "solution":
