@@ -1,0 +1,162 @@
+// The server's API and events, in the names of labs/state.go.
+
+export type Phase = "waiting" | "starting" | "ready" | "failed" | "ended";
+export type Status = "passed" | "failed" | "unknown";
+
+export interface Result {
+  check: string;
+  status: Status;
+  expected?: string;
+  seen?: string;
+  reason?: string;
+  at: string;
+}
+
+export interface CheckState {
+  passed: boolean;
+  now: Result;
+}
+
+export interface State {
+  session: string;
+  lesson: string;
+  phase: Phase;
+  reason?: string;
+  now: string;
+  started: string;
+  expires: string;
+  canExtend: boolean;
+  ahead: number;
+  engine: { phase: string; reason?: string };
+  steps: Record<string, { done: boolean }> | null;
+  checks: Record<string, CheckState> | null;
+  done: number;
+  total: number;
+  images?: Record<string, string>;
+}
+
+export interface ResultEvent extends CheckState {
+  check: string;
+  step: string;
+  stepDone: boolean;
+}
+
+export interface Notice {
+  kind: string;
+  text: string;
+}
+
+/** The server said no; message is a sentence for the learner. */
+export class Refusal extends Error {
+  constructor(readonly status: number, message: string) {
+    super(message);
+  }
+}
+
+/** Nothing came back. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The server cannot be reached.");
+  }
+}
+
+async function call<T>(method: "GET" | "POST", path: string): Promise<T> {
+  let r: Response;
+  try {
+    r = await fetch(path, {
+      method,
+      headers: method === "POST" ? { "X-Berth": "1" } : {},
+      signal: AbortSignal.timeout(60_000),
+    });
+  } catch {
+    throw new Unreachable();
+  }
+  if (!r.ok) {
+    let say = "";
+    try {
+      say = ((await r.json()) as { error?: string }).error ?? "";
+    } catch {
+      // Not from our server: a proxy on the way, most likely.
+    }
+    throw new Refusal(r.status, say || `The server answered with status ${r.status}.`);
+  }
+  return (r.status === 204 ? undefined : await r.json()) as T;
+}
+
+const path = (...parts: (string | number)[]) => "/" + parts.map((p) => encodeURIComponent(p)).join("/");
+const each = (id: string) => id.split("/"); // ids of checks and files are "step/n"
+
+export const api = {
+  open: (lab: string) => call<State>("POST", path("api", "labs", lab, "session")),
+  state: (id: string) => call<State>("GET", path("api", "sessions", id)),
+  extend: (id: string) => call<State>("POST", path("api", "sessions", id, "extend")),
+  reset: (id: string) => call<State>("POST", path("api", "sessions", id, "reset")),
+  end: (id: string) => call<State>("POST", path("api", "sessions", id, "end")),
+  terminals: (id: string) => call<string[] | null>("GET", path("api", "sessions", id, "terminals")),
+  file: (id: string, block: string) => call<void>("POST", path("api", "sessions", id, "files", ...each(block))),
+  check: (id: string, check: string) => call<Result>("POST", path("api", "sessions", id, "checks", ...each(check))),
+  solution: (id: string, step: string) => call<{ html: string }>("GET", path("api", "sessions", id, "solution", step)),
+  hint: (id: string, step: string, n: number) =>
+    call<{ html: string; more: boolean }>("GET", path("api", "sessions", id, "hints", step, n)),
+  /** Address of a terminal's WebSocket. */
+  terminal(id: string, name: string, from: number, rows: number, cols: number): string {
+    const u = new URL(path("api", "sessions", id, "terminals", name), location.href);
+    u.protocol = u.protocol === "https:" ? "wss:" : "ws:";
+    u.search = `?from=${from}&rows=${rows}&cols=${cols}`;
+    return u.href;
+  },
+};
+
+export interface EventsListener {
+  state(s: State): void;
+  result(r: ResultEvent): void;
+  notice(n: Notice): void;
+  /** Events arrive (true), or do not for the time being (false). */
+  live(on: boolean): void;
+  /** The stream was refused for good: the session is no more, or the server said no. */
+  refused(): void;
+}
+
+/** The events of one session. The browser reconnects by itself. */
+export class Events {
+  #source: EventSource | null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly session: string, private readonly on: EventsListener) {
+    this.#source = this.#open();
+  }
+
+  /** Something suggests that the network changed: connect again now if needed. */
+  wake(): void {
+    if (this.#source && this.#source.readyState !== EventSource.OPEN) {
+      this.#source.close();
+      this.#source = this.#open();
+    }
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  #open(): EventSource {
+    const s = new EventSource(path("api", "sessions", this.session, "events"));
+    const data = <T>(e: Event) => JSON.parse((e as MessageEvent<string>).data) as T;
+    s.onopen = () => this.on.live(true);
+    s.addEventListener("state", (e) => this.on.state(data<State>(e)));
+    s.addEventListener("result", (e) => this.on.result(data<ResultEvent>(e)));
+    s.addEventListener("notice", (e) => this.on.notice(data<Notice>(e)));
+    s.onerror = () => {
+      this.on.live(false);
+      if (s.readyState === EventSource.CLOSED && this.#source === s) {
+        // An answer that is no stream. Whoever listens asks for the state and
+        // closes us if that settles it.
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.wake(), 3000);
+        this.on.refused();
+      }
+    };
+    return s;
+  }
+}
