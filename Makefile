@@ -40,7 +40,7 @@ web/ui/node_modules/.installed: web/ui/package.json web/ui/package-lock.json | c
 	cd web/ui && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-web/dist/app.js: web/ui/node_modules/.installed $(wildcard web/ui/src/*.ts web/ui/src/*.css web/ui/*.mjs)
+web/dist/app.js: web/ui/node_modules/.installed $(wildcard web/ui/src/*.ts web/ui/css/*.css web/ui/*.mjs)
 	@echo "Building the pages"
 	cd web/ui && npm run --silent build
 

@@ -53,6 +53,25 @@ export function look(c: CheckState | undefined, acted: boolean): CheckLook {
   return { status: "pending", label: "not done yet", ...quiet };
 }
 
+/** Shows a sentence whose `code` stands between backticks. */
+function words(el: HTMLElement, text: string): void {
+  const parts = text.split("`");
+  if (parts.length % 2 === 0) {
+    el.textContent = text; // one is left over: it is text
+    return;
+  }
+  el.replaceChildren(
+    ...parts.map((part, i) => {
+      if (i % 2 === 0) {
+        return document.createTextNode(part);
+      }
+      const code = document.createElement("code");
+      code.textContent = part;
+      return code;
+    }),
+  );
+}
+
 export class Steps {
   readonly #checks = new Map<string, CheckState>();
   readonly #acted = new Set<string>();
@@ -199,8 +218,9 @@ export class Steps {
     if (!why || !all) {
       return;
     }
-    if (why.textContent !== l.line) {
-      why.textContent = l.line;
+    if (why.dataset["line"] !== l.line) {
+      why.dataset["line"] = l.line;
+      words(why, l.line);
     }
     why.hidden = l.line === "";
     const parts: [string, string][] = l.expected || l.seen
@@ -211,7 +231,7 @@ export class Steps {
         const dt = document.createElement("dt");
         const dd = document.createElement("dd");
         dt.textContent = name;
-        dd.textContent = upper(text);
+        words(dd, upper(text));
         return [dt, dd];
       }),
     );
