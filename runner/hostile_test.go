@@ -209,7 +209,7 @@ func TestAttackAgent(t *testing.T) {
 	}{
 		{"hangs up", false, func(net.Conn, *http.Request) {}},
 		{"never answers", false, func(c net.Conn, _ *http.Request) { io.Copy(io.Discard, c) }},
-		{"never reads", false, func(c net.Conn, _ *http.Request) { time.Sleep(3 * time.Second) }},
+		{"never reads", false, func(c net.Conn, _ *http.Request) { time.Sleep(time.Second) }},
 		{"is no HTTP server", false, func(c net.Conn, _ *http.Request) { forever(c, "SSH-2.0-x\r\n") }},
 		{"a status line without end", false, func(c net.Conn, _ *http.Request) { io.WriteString(c, "HTTP/1.1 200 "); forever(c, "O") }},
 		{"headers without end", false, func(c net.Conn, _ *http.Request) {
@@ -265,7 +265,7 @@ func TestAttackAgent(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n[]")
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) { every(t, newHostile(t, c.answer), time.Second, c.mayWork) })
+		t.Run(c.name, func(t *testing.T) { every(t, newHostile(t, c.answer), 300*time.Millisecond, c.mayWork) })
 	}
 }
 

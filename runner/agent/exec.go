@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,8 +42,6 @@ const (
 	// goodbyeWait is how long the client has to close the connection first.
 	goodbyeWait = 250 * time.Millisecond
 )
-
-var execs atomic.Int64
 
 // serveExec runs the command that the client asks for first. When the client
 // leaves or ctx ends, the command and all that it started are killed.
@@ -86,7 +84,7 @@ func startCommand(cfg Config, r *reaper, spec ExecSpec) (c *command, err error) 
 	if len(spec.Args) == 0 || spec.Args[0] == "" {
 		return nil, fmt.Errorf("nothing to run: %w", labs.ErrInvalid)
 	}
-	c = &command{reaper: r, mark: execMark + "=" + strconv.FormatInt(execs.Add(1), 10)}
+	c = &command{reaper: r, mark: execMark + "=" + rand.Text()}
 	env := append(append(cfg.env(), spec.Env...), c.mark)
 	dir := inHome(cfg, spec.Dir)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {

@@ -171,6 +171,9 @@ func (f *follower) take() []labs.Change {
 func (f *follower) run() {
 	defer close(f.done)
 	var gather, rescan <-chan time.Time
+	if f.some() { // not all could be watched
+		gather = time.After(0)
+	}
 	for {
 		select {
 		case e, ok := <-f.notify.Events:

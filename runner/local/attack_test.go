@@ -464,6 +464,62 @@ func TestSpoofedSourceAddress(t *testing.T) {
 	}
 }
 
+// TestConnectionFloodLeavesRoomInTheMachinesTable has sandboxes make connections
+// and forget them, which the machine's own table of them remembers for minutes.
+func TestConnectionFloodLeavesRoomInTheMachinesTable(t *testing.T) {
+	out := makeOutside(t)
+	cfg := testConfig(t)
+	cfg.DNS = []netip.Addr{out.private}
+	b := open(t, cfg)
+	l, err := net.Listen("tcp4", netip.AddrPortFrom(b.Gateway(), cfg.Mirror).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	x := start(t, b, labs.Spec{Egress: labs.EgressInternet})
+	source := net.IP(b.cfg.address(x.rec.Slot).AsSlice())
+	entries := func() (n int) {
+		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(unix.AF_INET))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range flows {
+			if f.Forward.SrcIP.Equal(source) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, c := range []struct {
+		network, address string
+		most             int // beyond maxRate a second
+	}{
+		{"tcp", l.Addr().String(), 0},
+		{"udp", out.private.String() + ":53", 10 * maxRate},
+		{"udp", out.public.String() + ":9", 10 * maxRate},
+	} {
+		before, began := entries(), time.Now()
+		x.run(within(t, 30*time.Second), "/run/berth/berth flood "+c.network+" "+c.address)
+		most := c.most
+		if most > 0 {
+			most += maxRate * int(time.Since(began)/time.Second+1)
+		}
+		if n := entries() - before; n > most {
+			t.Errorf("%s to %s: one sandbox has %d connections in the machine's table, at most %d were expected", c.network, c.address, n, most)
+		}
+	}
+	x.answers(t)
+}
+
 func TestForwardingIsUndone(t *testing.T) {
 	before, err := os.ReadFile(ipForward)
 	if err != nil {

@@ -43,6 +43,10 @@ func (b *box) Usage(ctx context.Context) (labs.Usage, error) {
 	if err := ctx.Err(); err != nil {
 		return labs.Usage{}, err
 	}
+	// Its groups and its disk outlive its first process.
+	if startTime(b.rec.PID) != b.rec.Started {
+		return labs.Usage{}, fmt.Errorf("measure sandbox %s: its first process has ended: %w", b.rec.ID, labs.ErrGone)
+	}
 	u, err := b.boxes.groups.usage(b.rec.ID)
 	if err == nil {
 		u.Disk, err = usedBytes(b.at.disk())

@@ -61,7 +61,7 @@ type Boxes struct {
 type found struct {
 	rec record
 	at  layout
-	err error // why the record could not be read
+	err error // why the record could not be read, or the sandbox not be adopted
 }
 
 var _ labs.Boxes = (*Boxes)(nil)
@@ -358,10 +358,12 @@ func (b *Boxes) teardown(rec record, at layout) error {
 	try := func(err error) { errs = append(errs, err) }
 	phase := func(name string, f func() error) { try(b.phase(name, f)) }
 
+	// The group first: what is in it may be unable to end, see unstick, and the
+	// first process ends after all others.
+	phase("kill group", func() error { return b.groups.kill(rec.ID) })
 	if rec.Boot == b.boot {
 		phase("end processes", func() error { return endProcess(rec.PID, rec.Started) })
 	}
-	phase("kill group", func() error { return b.groups.kill(rec.ID) })
 	var rest errgroup.Group
 	rest.Go(func() error {
 		return b.phase("runtime delete", func() error {
@@ -412,12 +414,20 @@ func (b *Boxes) Adopt(ctx context.Context) ([]labs.Box, error) {
 	live, agents := map[string]bool{}, map[string]bool{b.agent: true}
 	links := map[string]bool{}
 	var errs []error
+	// Together: an agent whose learner keeps it from answering costs the
+	// server's start its patience, a hundred of them no more than that.
+	var asked sync.WaitGroup
+	for i := range left {
+		asked.Go(func() {
+			if left[i].err == nil {
+				left[i].err = b.alive(ctx, &box{boxes: b, rec: left[i].rec, at: left[i].at})
+			}
+		})
+	}
+	asked.Wait()
 	for _, f := range left {
 		x := &box{boxes: b, rec: f.rec, at: f.at}
 		why := f.err
-		if why == nil {
-			why = b.alive(ctx, x)
-		}
 		if ctx.Err() != nil {
 			return adopted, fmt.Errorf("adopt sandboxes: %w", context.Cause(ctx))
 		}

@@ -236,6 +236,9 @@ func (c *cgroups) delegate(id string, owner int) error {
 		return nil
 	}
 	for _, root := range c.all {
+		if !c.counted(root) {
+			continue
+		}
 		inner := c.path(root, id, "inner")
 		if _, err := os.Stat(inner); errors.Is(err, fs.ErrNotExist) {
 			continue // the runtime does not use this hierarchy
@@ -249,27 +252,32 @@ func (c *cgroups) delegate(id string, owner int) error {
 	return nil
 }
 
+// counted reports whether a hierarchy has a controller. Engines do without the
+// others, and the kernel tells of nobody's number of groups in them.
+func (c *cgroups) counted(root string) bool {
+	for controller, at := range c.roots {
+		if at == root && !strings.HasPrefix(controller, "name=") {
+			return true
+		}
+	}
+	return false
+}
+
 // processes lists the processes of a sandbox.
 func (c *cgroups) processes(id string) ([]int, error) {
 	var pids []int
-	err := filepath.WalkDir(c.path(c.roots["pids"], id), func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+	err := groupTree{enter: func(group int) error {
+		text, err := readAt(group, "cgroup.procs")
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return nil // threads of processes that a group above lists
 		}
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-			return nil
-		}
-		for _, line := range strings.Fields(string(data)) {
+		for _, line := range strings.Fields(text) {
 			if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
 				pids = append(pids, pid)
 			}
 		}
 		return err
-	})
+	}}.walk(c.path(c.roots["pids"], id))
 	return pids, err
 }
 
@@ -278,13 +286,13 @@ func (c *cgroups) kill(id string) error {
 	deadline := time.Now().Add(10 * time.Second)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		pids, err := c.processes(id)
-		if err != nil {
-			return fmt.Errorf("list processes: %w", err)
-		}
-		if len(pids) == 0 {
+		if err == nil && len(pids) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
+			if err != nil {
+				return fmt.Errorf("list processes: %w", err)
+			}
 			return fmt.Errorf("%d processes do not end, the first is %d", len(pids), pids[0])
 		}
 		if c.v2 {
@@ -294,6 +302,39 @@ func (c *cgroups) kill(id string) error {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		time.Sleep(wait)
+		c.unstick(id)
+	}
+}
+
+// unstick lifts what a sandbox's groups impose on their processes and what even
+// a killed process waits for: version 1 freezes it for good, a disk limit of a
+// byte a second keeps it in a write for years, and with a processor limit of a
+// thousandth it takes as long to end. Errors are left to the wait for the
+// processes.
+func (c *cgroups) unstick(id string) {
+	for _, root := range c.all {
+		if !c.v2 && root != c.roots["freezer"] && root != c.roots["cpu"] && root != c.roots["blkio"] {
+			continue
+		}
+		_ = groupTree{enter: func(group int) error {
+			_ = writeAt(group, "freezer.state", "THAWED")
+			_ = writeAt(group, "cgroup.freeze", "0")
+			for _, limit := range []struct{ file, none string }{
+				{"blkio.throttle.read_bps_device", "0"}, {"blkio.throttle.read_iops_device", "0"},
+				{"blkio.throttle.write_bps_device", "0"}, {"blkio.throttle.write_iops_device", "0"},
+				{"io.max", "rbps=max wbps=max riops=max wiops=max"},
+			} {
+				text, _ := readAt(group, limit.file)
+				for line := range strings.Lines(text) {
+					if device, _, ok := strings.Cut(line, " "); ok {
+						_ = writeAt(group, limit.file, device+" "+limit.none)
+					}
+				}
+			}
+			_ = writeAt(group, "cpu.cfs_quota_us", "-1")
+			_ = writeAt(group, "cpu.max", "max")
+			return nil
+		}}.walk(c.path(root, id, "inner"))
 	}
 }
 
@@ -322,20 +363,14 @@ func removeGroups(dir string) error {
 }
 
 func rmdirTree(dir string) error {
-	err := unix.Rmdir(dir)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	children, readErr := os.ReadDir(dir)
-	if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
-		return readErr
-	}
-	for _, child := range children {
-		if child.IsDir() {
-			if err := rmdirTree(filepath.Join(dir, child.Name())); err != nil {
-				return err
-			}
+	err := groupTree{leave: func(parent int, name string) error {
+		if err := unix.Unlinkat(parent, name, unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
+			return &os.PathError{Op: "rmdir", Path: name, Err: err}
 		}
+		return nil
+	}}.walk(dir)
+	if err != nil {
+		return err
 	}
 	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
@@ -368,9 +403,57 @@ func (c *cgroups) close() error {
 	return errors.Join(errs...)
 }
 
+// crowded gives an error when a sandbox has made more than maxGroups groups.
+// The kernel charges them to nobody, so that a sandbox that goes on making them
+// would use up the machine's memory. Version 2 has a limit; in version 1 all that
+// can be done is to look, and only when there are enough groups on the whole
+// machine.
+func (c *cgroups) crowded(id string) error {
+	if c.v2 {
+		return nil
+	}
+	if many, err := crowdedMachine(); !many {
+		return err
+	}
+	for _, root := range c.all {
+		n := 0
+		err := groupTree{enter: func(int) error {
+			if n++; n > maxGroups {
+				return &labs.Problem{Kind: labs.ErrGone, Say: fmt.Sprintf("The sandbox made more than %d control groups and was ended. What you had ticked off is kept.", maxGroups)}
+			}
+			return nil
+		}}.walk(c.path(root, id))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crowdedMachine reports whether some hierarchy has more than maxGroups groups.
+func crowdedMachine() (bool, error) {
+	text, err := os.ReadFile("/proc/cgroups")
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // kernels without it have to be looked at
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line) // name, hierarchy, groups, enabled
+		if len(fields) < 3 {
+			continue
+		}
+		if n, err := strconv.Atoi(fields[2]); err == nil && n > maxGroups {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
 // usage measures a sandbox. Counters of groups that were removed inside are
 // missing from oomKills and forkFails.
 func (c *cgroups) usage(id string) (u labs.Usage, err error) {
+	if err := c.crowded(id); err != nil {
+		return u, err
+	}
 	mem, pids := c.path(c.roots["memory"], id), c.path(c.roots["pids"], id)
 	if c.v2 {
 		dir := c.path(c.all[0], id)
@@ -431,29 +514,24 @@ func withoutCache(dir string, total int64, cache, shmem string) (int64, error) {
 	return max(0, total-max(0, c-s)), err
 }
 
-// maxGroups bounds how many groups inside a sandbox are looked at.
+// maxGroups bounds how many groups a sandbox has in a hierarchy.
 const maxGroups = 1000
 
 // sumField adds up a field over a group and the groups in it.
 func sumField(dir, file, field string) (sum int64, err error) {
 	n := 0
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || !d.IsDir() {
-			return err
-		}
+	err = groupTree{enter: func(group int) error {
 		if n++; n > maxGroups {
 			return fs.SkipAll
 		}
-		v, err := readField(path, file, field)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-			return nil
+		text, err := readAt(group, file)
+		if err != nil {
+			return err
 		}
+		v, err := fieldIn(text, field)
 		sum += v
 		return err
-	})
+	}}.walk(dir)
 	return sum, err
 }
 
@@ -463,12 +541,7 @@ func readField(dir, file, field string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, field+" "); ok {
-			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
-		}
-	}
-	return 0, nil
+	return fieldIn(string(data), field)
 }
 
 func readNumber(dir, file string) (int64, error) {

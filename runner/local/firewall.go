@@ -59,9 +59,13 @@ var private = []netip.Prefix{
 	netip.MustParsePrefix("224.0.0.0/3"), // multicast, reserved, broadcast
 }
 
-// maxConnections bounds the connections that one sandbox keeps open to the
-// outside, so that none fills the machine's table of them.
-const maxConnections = 2000
+// The machine has one table for the connections of all, and a connection stays
+// in it for minutes after its end. So each sandbox may keep so many open to the
+// outside, and make so many a second; those to the mirror are not in it.
+const (
+	maxConnections = 2000
+	maxRate        = 100
+)
 
 // open replaces the table, in one step, by one that knows the members.
 func (f *firewall) open(members []member) error {
@@ -85,6 +89,7 @@ func (f *firewall) open(members []member) error {
 	dns := &nftables.Set{Table: f.table, Name: "dns", KeyType: nftables.TypeIPAddr}
 	closed := &nftables.Set{Table: f.table, Name: "private", KeyType: nftables.TypeIPAddr, Interval: true}
 	counted := &nftables.Set{Table: f.table, Name: "connections", KeyType: nftables.TypeIPAddr, Dynamic: true, Size: maxBoxes}
+	timed := &nftables.Set{Table: f.table, Name: "rate", KeyType: nftables.TypeIPAddr, Dynamic: true, Size: maxBoxes}
 
 	var inside, toMirror, toInternet, names, guarded []nftables.SetElement
 	for _, m := range members {
@@ -107,7 +112,7 @@ func (f *firewall) open(members []member) error {
 	for _, s := range []struct {
 		set      *nftables.Set
 		elements []nftables.SetElement
-	}{{f.members, inside}, {f.mirror, toMirror}, {f.internet, toInternet}, {f.guarded, guarded}, {dns, names}, {closed, intervals(append(private, f.nearby()...))}, {counted, nil}} {
+	}{{f.members, inside}, {f.mirror, toMirror}, {f.internet, toInternet}, {f.guarded, guarded}, {dns, names}, {closed, intervals(append(private, f.nearby()...))}, {counted, nil}, {timed, nil}} {
 		if err := nft.AddSet(s.set, s.elements); err != nil {
 			return fmt.Errorf("make set %s: %w", s.set.Name, err)
 		}
@@ -131,6 +136,11 @@ func (f *firewall) open(members []member) error {
 		&expr.Payload{DestRegister: 2, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
 		&expr.Lookup{SourceRegister: 1, SetName: f.members.Name, SetID: f.members.ID, Invert: true},
 	}, verdict(expr.VerdictDrop))
+	if f.cfg.Mirror != 0 {
+		rule(raw, destinationIs(f.cfg.Gateway()), port(unix.IPPROTO_TCP, f.cfg.Mirror), []expr.Any{&expr.Notrack{}})
+		answers := base("answers", nftables.ChainTypeFilter, nftables.ChainHookOutput, -300)
+		rule(answers, meta(to, ours, true), sourceIs(f.cfg.Gateway()), portAt(0, unix.IPPROTO_TCP, f.cfg.Mirror), []expr.Any{&expr.Notrack{}})
+	}
 
 	// Of this machine it reaches the mirror.
 	input := base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, -5)
@@ -145,14 +155,17 @@ func (f *firewall) open(members []member) error {
 	out := nft.AddChain(&nftables.Chain{Table: f.table, Name: "out"})
 	rule(out, meta(to, ours, true), refuse())
 	rule(out, source(f.internet, true), refuse())
+	count := func(set *nftables.Set, over expr.Any) []expr.Any {
+		return []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+			&expr.Dynset{SrcRegKey: 1, SetName: set.Name, SetID: set.ID, Operation: uint32(unix.NFT_DYNSET_OP_ADD), Exprs: []expr.Any{over}},
+		}
+	}
+	rule(out, count(timed, &expr.Limit{Type: expr.LimitTypePkts, Rate: maxRate, Unit: expr.LimitTimeSecond, Burst: 10 * maxRate, Over: true}), refuse())
+	rule(out, count(counted, &expr.Connlimit{Count: maxConnections, Flags: 1}), refuse())
 	rule(out, destination(dns), port(unix.IPPROTO_UDP, 53), verdict(expr.VerdictReturn))
 	rule(out, destination(dns), port(unix.IPPROTO_TCP, 53), verdict(expr.VerdictReturn))
 	rule(out, destination(closed), refuse())
-	rule(out, []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
-		&expr.Dynset{SrcRegKey: 1, SetName: counted.Name, SetID: counted.ID, Operation: uint32(unix.NFT_DYNSET_OP_ADD),
-			Exprs: []expr.Any{&expr.Connlimit{Count: maxConnections, Flags: 1}}},
-	}, refuse())
 
 	forward := base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, -5)
 	rule(forward, established(), verdict(expr.VerdictReturn))
@@ -358,18 +371,24 @@ func destination(set *nftables.Set) []expr.Any {
 	}
 }
 
-func destinationIs(a netip.Addr) []expr.Any {
+func sourceIs(a netip.Addr) []expr.Any      { return addressAt(12, a) }
+func destinationIs(a netip.Addr) []expr.Any { return addressAt(16, a) }
+
+func addressAt(offset uint32, a netip.Addr) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
 	}
 }
 
-func port(protocol byte, n uint16) []expr.Any {
+// port matches where a packet goes.
+func port(protocol byte, n uint16) []expr.Any { return portAt(2, protocol, n) }
+
+func portAt(offset uint32, protocol byte, n uint16) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(n)},
 	}
 }

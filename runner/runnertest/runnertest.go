@@ -117,7 +117,12 @@ func execCancelled(t *testing.T, sb labs.Sandbox) {
 		_, err := sb.Exec(ctx, labs.Cmd{Args: []string{"bash", "-c", "sleep 1000 & echo $!; wait"}, Stdout: out})
 		done <- err
 	}()
-	pid := <-out.found
+	var pid string
+	select {
+	case pid = <-out.found:
+	case err := <-done:
+		t.Fatalf("it ended before it was cancelled: %v", err)
+	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
@@ -307,7 +312,12 @@ func terminalReconnects(t *testing.T, sb labs.Sandbox) {
 	v.a.Close()
 	var all []byte
 	reconnects := 0
-	for !bytes.Contains(all[max(0, len(all)-64):], []byte("\n"+strconv.Itoa(last)+"\r\n")) {
+	// The last line may come in two pieces, and a prompt may follow it.
+	done := func(more []byte) bool {
+		end := append(bytes.Clone(all[max(0, len(all)-64):]), more...)
+		return bytes.Contains(end, []byte("\n"+strconv.Itoa(last)+"\r\n"))
+	}
+	for !done(nil) {
 		w := attach(t, sb, "1", at)
 		for frames := 0; frames < 1+reconnects%3; {
 			n := len(w.text)
@@ -317,7 +327,7 @@ func terminalReconnects(t *testing.T, sb labs.Sandbox) {
 			if len(w.text) > n {
 				frames++
 			}
-			if bytes.HasSuffix(w.text, []byte("\n"+strconv.Itoa(last)+"\r\n")) {
+			if done(w.text) {
 				break
 			}
 		}

@@ -94,6 +94,16 @@ func talk(verb string, args []string) error {
 		}
 		_, err = conn.Write([]byte(os.Getenv("BERTH_SANDBOX")))
 		return err
+	case "flood": // each from another port
+		for range 5000 {
+			conn, err := net.DialTimeout(args[0], args[1], 50*time.Millisecond)
+			if err != nil {
+				continue
+			}
+			conn.Write([]byte("flood"))
+			conn.Close()
+		}
+		return nil
 	}
 	return fmt.Errorf("what is %s?", verb)
 }
