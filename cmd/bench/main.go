@@ -53,6 +53,7 @@ type bench struct {
 	runs, floods, learners  int
 	only                    *regexp.Regexp
 
+	own  *server // that was started for this run, or nil
 	rows []row
 }
 
@@ -61,11 +62,17 @@ type row struct{ what, measured, beside, goal string }
 
 func (b *bench) run(ctx context.Context) error {
 	if b.url == "" {
-		stop, err := b.serve(ctx)
+		if b.only.MatchString("cold") {
+			if err := b.cold(ctx); err != nil {
+				return fmt.Errorf("cold: %w", err)
+			}
+		}
+		own, err := b.serve(ctx, 2)
 		if err != nil {
 			return err
 		}
-		defer stop()
+		defer own.stop()
+		b.url, b.own = own.url, own
 	}
 	for _, m := range []struct {
 		name string
@@ -73,7 +80,7 @@ func (b *bench) run(ctx context.Context) error {
 	}{
 		{"start", b.start}, {"echo", b.echo}, {"floods", b.echoAmongFloods}, {"output", b.output},
 		{"interrupt", b.interrupt}, {"line", b.interruptOverLine}, {"connect", b.connect},
-		{"tick", b.tick}, {"page", b.page}, {"learners", b.many},
+		{"tick", b.tick}, {"page", b.page}, {"memory", b.memory}, {"learners", b.many},
 	} {
 		if !b.only.MatchString(m.name) {
 			continue
@@ -126,8 +133,16 @@ func machine() string {
 	return fmt.Sprintf("%d × %s, Linux %s", runtime.NumCPU(), model, release)
 }
 
-// serve starts a server with a state directory of its own.
-func (b *bench) serve(ctx context.Context) (stop func(), err error) {
+// A server is one that this run started.
+type server struct {
+	url  string
+	own  []string // flags that keep it apart from others on the machine
+	stop func()   // ends it and its sandboxes
+}
+
+// serve starts a server with a state directory of its own and so many warm
+// sandboxes.
+func (b *bench) serve(ctx context.Context, pool int) (*server, error) {
 	state, err := os.MkdirTemp("/var/tmp", "berth-bench-")
 	if err != nil {
 		return nil, err
@@ -139,9 +154,9 @@ func (b *bench) serve(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--listen", "127.0.0.1:0", "--state", state, "--images", b.images,
-		"--network", "10.214.0.0/16", "--pool", "2", "--max", "120", "--per-learner", "20", "--rate", "100000", "--idle", "1h"}
-	cmd := exec.Command(b.berth, args...)
+	s := &server{own: []string{"--state", state, "--images", b.images, "--name", "bench", "--network", "10.214.0.0/16", "--first-id", "1610612736"}}
+	cmd := exec.Command(b.berth, append([]string{"serve", "--listen", "127.0.0.1:0", "--pool", fmt.Sprint(pool),
+		"--max", "120", "--per-learner", "20", "--rate", "100000", "--idle", "1h"}, s.own...)...)
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -150,11 +165,11 @@ func (b *bench) serve(ctx context.Context) (stop func(), err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", b.berth, err)
 	}
-	stop = func() {
+	s.stop = func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 		log.Close()
-		sweep := exec.Command(b.berth, "sweep", "--state", state, "--images", b.images, "--network", "10.214.0.0/16")
+		sweep := exec.Command(b.berth, append([]string{"sweep"}, s.own...)...)
 		if text, err := sweep.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "sweep %s: %v: %s\n", state, err, text)
 			return
@@ -178,16 +193,16 @@ func (b *bench) serve(ctx context.Context) (stop func(), err error) {
 	case at, ok := <-found:
 		if !ok {
 			text, _ := os.ReadFile(log.Name())
-			stop()
+			s.stop()
 			return nil, fmt.Errorf("the server did not start: %s", text)
 		}
-		b.url = strings.TrimRight(at, "/")
-		return stop, nil
+		s.url = strings.TrimRight(at, "/")
+		return s, nil
 	case <-time.After(time.Minute):
-		stop()
+		s.stop()
 		return nil, errors.New("the server did not start within a minute")
 	case <-ctx.Done():
-		stop()
+		s.stop()
 		return nil, ctx.Err()
 	}
 }

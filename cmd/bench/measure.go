@@ -154,6 +154,67 @@ func (b *bench) start(ctx context.Context) error {
 	return nil
 }
 
+// cold times the way from opening a lab to its first prompt when nothing was
+// started ahead of need.
+func (b *bench) cold(ctx context.Context) error {
+	own, err := b.serve(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer own.stop()
+	var opens, prompts []time.Duration
+	for range 2 * b.runs {
+		l, err := learner.New(own.url, nil)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		s, err := l.Open(ctx, b.lab)
+		if err != nil {
+			return err
+		}
+		opens = append(opens, time.Since(began))
+		t, err := l.Attach(ctx, s.Session, "1", -1)
+		if err != nil {
+			return err
+		}
+		if _, err := t.Until("#", 20*time.Second); err != nil {
+			return err
+		}
+		prompts = append(prompts, time.Since(began))
+		t.Close()
+		end(l, s.Session)
+	}
+	b.add("open a lab to sandbox ready / shell prompt, from nothing", ms(quantile(opens, .5))+" / "+ms(quantile(prompts, .5)), "", "under 100 ms")
+	return nil
+}
+
+// memory says what a sandbox takes that nobody has used yet.
+func (b *bench) memory(ctx context.Context) error {
+	if b.own == nil {
+		return nil
+	}
+	var all []struct{ Usage labs.Usage }
+	for deadline := time.Now().Add(30 * time.Second); len(all) == 0; time.Sleep(time.Second) { // the pool may be filling
+		out, err := exec.CommandContext(ctx, b.berth, append([]string{"ps", "--json"}, b.own.own...)...).Output()
+		if err != nil {
+			return fmt.Errorf("berth ps: %w", err)
+		}
+		if err := json.Unmarshal(out, &all); err != nil {
+			return err
+		}
+		if len(all) == 0 && time.Now().After(deadline) {
+			return errors.New("no sandbox is running")
+		}
+	}
+	least := all[0].Usage.Memory
+	for _, s := range all {
+		least = min(least, s.Usage.Memory)
+	}
+	b.add("memory of a sandbox without a started engine", labs.Bytes(least), "", "under 15 MB")
+	return nil
+}
+
 func (b *bench) echo(ctx context.Context) error {
 	l, s, t, err := b.newTerminal(ctx)
 	if err != nil {

@@ -49,7 +49,7 @@ func (b *box) Usage(ctx context.Context) (labs.Usage, error) {
 	}
 	u, err := b.boxes.groups.usage(b.rec.ID)
 	if err == nil {
-		u.Disk, err = usedBytes(b.at.disk())
+		u.Disk, err = usedBytes(b.at.disk(), b.rec.Limits.Disk)
 	}
 	if err != nil {
 		if _, gone := os.Stat(b.at.record()); gone != nil || startTime(b.rec.PID) != b.rec.Started {

@@ -381,13 +381,18 @@ func detachLoops(dir string) error {
 	}
 }
 
-// usedBytes measures what is in use of the file system mounted at dir.
-func usedBytes(dir string) (int64, error) {
+// usedBytes measures how much of a disk of size bytes, mounted at dir, is in
+// use. What the file system keeps for itself is spread over all that can be
+// written: a disk on which nothing can be written any more is in use whole.
+func usedBytes(dir string, size int64) (int64, error) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return 0, fmt.Errorf("measure disk: %w", err)
 	}
-	return int64(fs.Blocks-fs.Bfree) * fs.Bsize, nil
+	if fs.Blocks == 0 {
+		return 0, nil
+	}
+	return int64(float64(size) * float64(fs.Blocks-fs.Bavail) / float64(fs.Blocks)), nil
 }
 
 // lastLine gives the last line of a program's output, for messages.

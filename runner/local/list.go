@@ -52,7 +52,7 @@ func List(cfg Config) ([]Listed, error) {
 			continue // it has ended meanwhile
 		}
 		l.Usage.Limits = rec.Limits
-		l.Usage.Disk, _ = usedBytes(at.disk()) // 0 when it has ended meanwhile
+		l.Usage.Disk, _ = usedBytes(at.disk(), rec.Limits.Disk) // 0 when it has ended meanwhile
 		all = append(all, l)
 	}
 	return all, nil

@@ -105,6 +105,40 @@ func TestGroupsWithoutEndAreNoticed(t *testing.T) {
 	}
 }
 
+// TestAgentsThatDoNotAnswerHoldTheStartUpOnce has learners keep their agents from
+// answering while the server is restarted.
+func TestAgentsThatDoNotAnswerHoldTheStartUpOnce(t *testing.T) {
+	cfg := testConfig(t)
+	b, err := New(within(t, 30*time.Second), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		x, err := b.Start(within(t, 30*time.Second), labs.Spec{Image: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Kill(x.(*box).rec.PID, unix.SIGSTOP); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := New(within(t, 30*time.Second), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	left, err := next.Adopt(within(t, time.Minute))
+	if took := time.Since(began); err != nil || len(left) > 0 || took > 2*agentPatience {
+		t.Errorf("adopted %d in %v, %v", len(left), took, err)
+	}
+	if err := next.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestWalkOfATreeHoldsOneDescriptor keeps the depth of a learner's groups from
 // costing the server its descriptors.
 func TestWalkOfATreeHoldsOneDescriptor(t *testing.T) {
