@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test bench build check-tools packages test-packages images lint go-test ui-test clean
+.PHONY: run test bench build check-root check-tools packages test-packages images lint go-test ui-test clean
 
 GO      ?= go
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
@@ -15,18 +15,31 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What the local runner and the builder of sandbox images call.
 PACKAGES := runc mmdebstrap debian-archive-keyring e2fsprogs xz-utils zstd ca-certificates
-# What the tests look from: a browser, a Docker Engine on the host, a busybox.
-TEST_PACKAGES := chromium fonts-dejavu-core busybox-static docker.io iproute2 procps
+# What the tests look from: a browser, a Docker Engine on the host, a busybox;
+# the race detector needs a C compiler.
+TEST_PACKAGES := chromium fonts-dejavu-core busybox-static docker.io iproute2 procps gcc libc6-dev
 
-run: packages build
+run: check-root packages build
 	$(SUDO) bin/berth image build --state $(STATE)
 	$(SUDO) bin/berth serve --state $(STATE)
 
 build: bin/berth
 
 check-tools:
-	@command -v $(GO) >/dev/null || { echo "Berth is written in Go, and there is no 'go' here. Install Go 1.26 or newer."; exit 1; }
+	@command -v $(GO) >/dev/null || { echo "Berth is written in Go, and there is no '$(GO)' here. Install Go 1.26 or newer."; exit 1; }
 	@command -v npm >/dev/null || { echo "The pages are built with Node.js, and there is no 'npm' here. Install Node.js 20 or newer."; exit 1; }
+	@v=$$(GOTOOLCHAIN=local $(GO) version | cut -d' ' -f3); case $$v in go1.2[1-9]*|go1.[3-9][0-9]*|go[2-9]*|devel*) ;; \
+		*) echo "Berth needs Go 1.26, and this is $$v, which cannot fetch a newer one by itself. Install Go 1.26 or newer."; exit 1;; esac
+	@v=$$(node --version); case $$v in v[2-9][0-9].*|v[1-9][0-9][0-9]*) ;; \
+		*) echo "The pages are built with Node.js 20, and this is $$v. Install Node.js 20 or newer."; exit 1;; esac
+
+# Said before minutes are spent on building.
+check-root:
+	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { \
+		echo "Sandboxes are made of namespaces, mounts and control groups: this needs root, you are user $$(id -un), and there is no sudo."; \
+		echo "Either become root and run it again (su -, then make run in $(CURDIR)), or run 'make build' as you are and have"; \
+		echo "an administrator run: bin/berth image build && bin/berth serve. 'bin/berth doctor' says what else a machine needs."; \
+		exit 1; }
 
 packages:
 	@.ci/packages $(PACKAGES)
@@ -51,7 +64,7 @@ bin/berth: web/dist/app.js | check-tools
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o cmd/berth/inside/agent ./cmd/agent
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/berth ./cmd/berth
 
-images: packages build
+images: check-root packages build
 	$(SUDO) bin/berth image build --state $(STATE)
 
 # Everything, on a fresh machine too.
@@ -67,7 +80,7 @@ lint: web/dist/app.js
 # other engine that the lesson must hold on.
 go-test: web/dist/app.js test-packages build
 	bin/berth image build --state $(STATE) docker docker-20 redis
-	$(GO) test -race -timeout 30m ./...
+	$(GO) test -race -p 1 -timeout 30m ./...
 
 ui-test: web/dist/app.js
 	cd web/ui && npm test

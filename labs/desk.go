@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -20,10 +21,10 @@ type DeskConfig struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 
-	Life       time.Duration // of a sandbox, from its start
+	Life       time.Duration // of a sandbox, from when it was ready
 	ExtendBy   time.Duration // what one extension adds
 	MaxLife    time.Duration // and what they add up to at most, from the start
-	Idle       time.Duration // a sandbox whose page is closed ends after this; an open page has three times as long
+	Idle       time.Duration // a sandbox whose page is closed ends this long after it was last used or shown; an open page has three times as long
 	PerLearner int           // open sessions of one learner
 	Limits     Limits        // of every sandbox
 }
@@ -41,11 +42,12 @@ type Desk struct {
 	owned sync.WaitGroup
 
 	mu      sync.Mutex
+	closed  bool // nothing more may be owned
 	lessons []*Lesson
-	visits  map[string]*visit // open sessions by Session.ID
-	opening map[string]bool   // learner and lesson of sessions being opened
-	queue   []*visit          // that wait for room, in order
-	freed   chan struct{}     // closed and renewed when there may be room
+	visits  map[string]*visit        // open sessions by Session.ID
+	opening map[string]chan struct{} // learners whose labs are being opened or reset; closed afterwards
+	queue   []*visit                 // that wait for room, in order
+	freed   chan struct{}            // closed and renewed when there may be room
 }
 
 // NewDesk gives a desk that holds no lessons yet. Call Resume before serving.
@@ -59,7 +61,7 @@ func NewDesk(c DeskConfig) *Desk {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Desk{
 		DeskConfig: c, ctx: ctx, stop: stop,
-		visits: make(map[string]*visit), opening: make(map[string]bool), freed: make(chan struct{}),
+		visits: make(map[string]*visit), opening: make(map[string]chan struct{}), freed: make(chan struct{}),
 	}
 }
 
@@ -128,11 +130,21 @@ func (d *Desk) Resume(ctx context.Context) error {
 	for _, b := range boxes {
 		byID[b.ID()] = b
 	}
+	now := d.Now()
 	for _, s := range open {
 		sb := byID[s.Sandbox]
 		lesson, lerr := d.Lesson(s.Lesson)
-		if sb == nil || lerr != nil {
-			s.Ended, s.Reason = d.Now(), "The server was restarted and this sandbox did not survive it. What you had ticked off is kept."
+		lost := ""
+		switch {
+		case lerr != nil:
+			lost = "This lab is no longer offered here. What you had ticked off is kept."
+		case s.Sandbox == "" && (!now.Before(s.Expires) || now.Sub(s.Active) > d.Idle):
+			lost = "The server was away for a while before this session had a sandbox. Open the lab again to get one."
+		case s.Sandbox != "" && sb == nil:
+			lost = "The server was restarted and this sandbox did not survive it. What you had ticked off is kept."
+		}
+		if lost != "" {
+			s.Ended, s.Reason = now, lost
 			if err := d.Store.UpdateSession(ctx, s); err != nil {
 				return fmt.Errorf("end session %s: %w", s.ID, err)
 			}
@@ -143,18 +155,34 @@ func (d *Desk) Resume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		v.sandbox = sb
-		d.mu.Lock()
-		d.visits[s.ID] = v
-		d.mu.Unlock()
-		d.run(v)
-	}
-	for _, sb := range byID {
-		if err := sb.Destroy(); err != nil {
-			d.Log.Error("destroy a sandbox that belongs to nobody", "sandbox", sb.ID(), "err", err)
+		v.sandbox = sb // nil when the session was still waiting for one: it does so again
+		if !d.run(v) {
+			return errRestarting
 		}
 	}
+	var destroyed sync.WaitGroup
+	atATime := make(chan struct{}, 8)
+	for _, sb := range byID {
+		atATime <- struct{}{}
+		destroyed.Go(func() {
+			defer func() { <-atATime }()
+			if err := sb.Destroy(); err != nil {
+				d.Log.Error("destroy a sandbox that belongs to nobody", "sandbox", sb.ID(), "err", err)
+				d.own(func() { d.destroy(sb) })
+			}
+		})
+	}
+	destroyed.Wait()
 	return nil
+}
+
+var errRestarting = &Problem{Kind: ErrBusy, Say: "The server is restarting. Try again in a moment."}
+
+// storeTime bounds what is stored although whoever asked for it may be gone.
+const storeTime = 5 * time.Second
+
+func stored(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 }
 
 // Open begins a session with a lesson, or gives the open one. It returns at
@@ -164,54 +192,113 @@ func (d *Desk) Open(ctx context.Context, learner, lesson string) (State, error) 
 	if err != nil {
 		return State{}, err
 	}
-	key := learner + " " + lesson
-	d.mu.Lock()
-	n := 0
-	for _, v := range d.visits {
-		if v.session.Learner != learner {
-			continue
-		}
-		if v.session.Lesson == lesson {
-			d.mu.Unlock()
-			if st := d.stateOf(v); st.Phase != PhaseFailed {
-				return st, nil
-			}
-			d.end(v, "The sandbox could not be started.")
-			return d.Open(ctx, learner, lesson)
-		}
-		n++
+	leave, err := d.enter(ctx, learner)
+	if err != nil {
+		return State{}, err
 	}
-	if d.opening[key] || d.ctx.Err() != nil {
-		d.mu.Unlock()
-		return State{}, &Problem{Kind: ErrBusy, Say: "This lab is being opened already. Wait a moment and reload."}
-	}
-	if n >= d.PerLearner {
-		d.mu.Unlock()
-		return State{}, &Problem{Kind: ErrBusy, Say: fmt.Sprintf("You have %d labs open, which is as many as one person can have. End one of them first.", n)}
-	}
-	d.opening[key] = true
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		delete(d.opening, key)
-		d.mu.Unlock()
-	}()
+	defer leave()
+	return d.open(ctx, learner, l)
+}
 
-	now := d.Now()
-	s := Session{ID: newID(), Learner: learner, Lesson: lesson, Started: now, Active: now, Expires: now.Add(d.Life)}
-	if err := d.Store.AddSession(ctx, s); err != nil {
-		return State{}, fmt.Errorf("open a session with %s: %w", lesson, err)
+// enter waits until nothing else opens or resets labs for the learner, so that
+// two tabs do not do it at the same time. leave must be called.
+func (d *Desk) enter(ctx context.Context, learner string) (leave func(), err error) {
+	for {
+		d.mu.Lock()
+		other := d.opening[learner]
+		if other == nil {
+			over := make(chan struct{})
+			d.opening[learner] = over
+			d.mu.Unlock()
+			return func() {
+				d.mu.Lock()
+				delete(d.opening, learner)
+				d.mu.Unlock()
+				close(over)
+			}, nil
+		}
+		d.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, &Problem{Kind: ErrBusy, Say: "This lab is being opened already. Wait a moment and reload.", Cause: ctx.Err()}
+		}
 	}
-	d.note(s, "opened", "")
+}
+
+// of gives the learner's open session with a lesson, or nil, and how many
+// others are open.
+func (d *Desk) of(learner, lesson string) (v *visit, others int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, x := range d.visits {
+		switch {
+		case x.session.Learner != learner:
+		case x.session.Lesson == lesson:
+			v = x
+		default:
+			others++
+		}
+	}
+	return v, others
+}
+
+// open is Open for a caller that has entered.
+func (d *Desk) open(ctx context.Context, learner string, l *Lesson) (State, error) {
+	for {
+		if d.ctx.Err() != nil {
+			return State{}, errRestarting
+		}
+		v, others := d.of(learner, l.ID)
+		if v == nil {
+			if others >= d.PerLearner {
+				return State{}, &Problem{Kind: ErrBusy, Say: fmt.Sprintf("You have %d labs open, which is as many as one person can have. End one of them first.", others)}
+			}
+			break
+		}
+		st := d.stateOf(v)
+		if st.Phase != PhaseFailed && st.Phase != PhaseEnded {
+			return st, nil
+		}
+		if err := d.end(ctx, v, ""); err != nil {
+			return State{}, err
+		}
+	}
+	now := d.Now()
+	s := Session{ID: newID(), Learner: learner, Lesson: l.ID, Started: now, Active: now, Expires: now.Add(d.Life)}
 	v, err := d.newVisit(ctx, s, l)
 	if err != nil {
 		return State{}, err
 	}
-	d.mu.Lock()
-	d.visits[s.ID] = v
-	d.mu.Unlock()
-	d.run(v)
+	if err := d.add(ctx, s); err != nil {
+		v.cancel()
+		return State{}, fmt.Errorf("open a session with %s: %w", l.ID, err)
+	}
+	d.note(s, "opened", "")
+	if !d.run(v) {
+		return State{}, errRestarting
+	}
 	return d.stateOf(v), nil
+}
+
+// add stores a new session. When the store has an open one that is not open
+// here, the end of that one could not be stored when it came: it is now.
+func (d *Desk) add(ctx context.Context, s Session) error {
+	ctx, cancel := stored(ctx)
+	defer cancel()
+	err := d.Store.AddSession(ctx, s)
+	if !errors.Is(err, ErrBusy) {
+		return err
+	}
+	left, lerr := d.Store.LastSession(ctx, s.Learner, s.Lesson)
+	if lerr != nil || !left.Open() {
+		return err
+	}
+	left.Ended, left.Reason = d.Now(), "This session ended while the server could not store it."
+	if uerr := d.Store.UpdateSession(ctx, left); uerr != nil {
+		return errors.Join(uerr, err)
+	}
+	return d.Store.AddSession(ctx, s)
 }
 
 // State gives a session of the learner as it is now, open or ended.
@@ -236,28 +323,39 @@ func (d *Desk) State(ctx context.Context, learner, session string) (State, error
 	}
 	defer v.cancel() // it is only looked at
 	v.phase = PhaseEnded
+	if v.reason == "" {
+		v.reason = "This session has ended."
+	}
 	return d.stateOf(v), nil
 }
 
 // Sandbox gives the session's sandbox, waiting until it has started or ctx
-// ends. ErrGone when the session has ended.
+// ends. ErrGone when the session has ended or its sandbox could not be started.
 func (d *Desk) Sandbox(ctx context.Context, learner, session string) (Sandbox, error) {
+	gone := &Problem{Kind: ErrGone, Say: "This session has ended. Start the lab again to get a new sandbox."}
 	v, err := d.visit(learner, session)
 	if err != nil {
 		if s, serr := d.Store.Session(ctx, session); serr == nil && s.Learner == learner {
-			return nil, &Problem{Kind: ErrGone, Say: "This session has ended. Start the lab again to get a new sandbox."}
+			return nil, gone
 		}
 		return nil, err
 	}
 	select {
-	case <-v.ready:
+	case <-v.settled:
 	case <-v.ctx.Done():
-		return nil, &Problem{Kind: ErrGone, Say: "This session has ended. Start the lab again to get a new sandbox."}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the sandbox: %w", ctx.Err())
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	switch {
+	case d.ctx.Err() != nil:
+		return nil, errRestarting
+	case v.ctx.Err() != nil:
+		return nil, gone
+	case v.phase == PhaseFailed:
+		return nil, &Problem{Kind: ErrGone, Say: v.reason}
+	}
 	return v.sandbox, nil
 }
 
@@ -267,30 +365,58 @@ func (d *Desk) Extend(ctx context.Context, learner, session string) (State, erro
 	if err != nil {
 		return State{}, err
 	}
-	v.mu.Lock()
-	limit := v.session.Started.Add(d.MaxLife)
-	expires := v.session.Expires.Add(d.ExtendBy)
-	if expires.After(limit) {
-		expires = limit
+	if err := d.extend(ctx, v); err != nil {
+		return State{}, err
 	}
-	if !expires.After(v.session.Expires) {
-		v.mu.Unlock()
-		return State{}, &Problem{Kind: ErrInvalid, Say: "This sandbox has been extended as far as it can be."}
-	}
-	v.session.Expires = expires
-	s := v.session
-	v.mu.Unlock()
-	if err := d.Store.UpdateSession(ctx, s); err != nil {
-		return State{}, fmt.Errorf("extend session %s: %w", s.ID, err)
-	}
-	d.note(s, "extended", "")
+	d.note(v.get(), "extended", "")
 	v.wake()
 	d.publishState(v)
 	return d.stateOf(v), nil
 }
 
-// Reset ends the session, forgets its ticks and opens a new one.
+func (d *Desk) extend(ctx context.Context, v *visit) error {
+	if !v.recording.TryRLock() {
+		return &Problem{Kind: ErrGone, Say: "This session has ended. Start the lab again to get a new sandbox."}
+	}
+	defer v.recording.RUnlock()
+	v.mu.Lock()
+	before := v.session.Expires
+	limit := v.session.Started.Add(d.MaxLife)
+	expires := before.Add(d.ExtendBy)
+	if expires.After(limit) {
+		expires = limit
+	}
+	if !expires.After(before) {
+		v.mu.Unlock()
+		return &Problem{Kind: ErrInvalid, Say: "This sandbox has been extended as far as it can be."}
+	}
+	v.session.Expires = expires
+	s := v.session
+	v.mu.Unlock()
+	ctx, cancel := stored(ctx)
+	defer cancel()
+	if err := d.Store.UpdateSession(ctx, s); err != nil {
+		v.mu.Lock()
+		if v.session.Expires.Equal(expires) {
+			v.session.Expires = before
+		}
+		v.mu.Unlock()
+		return fmt.Errorf("extend session %s: %w", s.ID, err)
+	}
+	return nil
+}
+
+// startedAfresh is why a session that was reset has ended.
+const startedAfresh = "You started this lab afresh."
+
+// Reset ends the learner's open session with the lesson, forgets its ticks and
+// opens a new one. Resetting a session again that was reset gives the new one.
 func (d *Desk) Reset(ctx context.Context, learner, session string) (State, error) {
+	leave, err := d.enter(ctx, learner)
+	if err != nil {
+		return State{}, err
+	}
+	defer leave()
 	s, err := d.Store.Session(ctx, session)
 	if err != nil {
 		return State{}, err
@@ -298,17 +424,30 @@ func (d *Desk) Reset(ctx context.Context, learner, session string) (State, error
 	if s.Learner != learner {
 		return State{}, fmt.Errorf("session of another learner: %w", ErrNotFound)
 	}
-	if v, err := d.visit(learner, session); err == nil {
-		d.end(v, "You started this lab afresh.")
+	l, err := d.Lesson(s.Lesson)
+	if err != nil {
+		return State{}, err
 	}
-	d.note(s, "reset", "")
-	return d.Open(ctx, learner, s.Lesson)
+	if s.Reason == startedAfresh { // by another tab
+		return d.open(ctx, learner, l)
+	}
+	if v, _ := d.of(learner, s.Lesson); v != nil {
+		if err := d.end(ctx, v, startedAfresh); err != nil {
+			return State{}, err
+		}
+	}
+	if err := d.record(s, "reset", ""); err != nil {
+		return State{}, err
+	}
+	return d.open(ctx, learner, l)
 }
 
 // End ends the session; its sandbox is destroyed, its ticks are kept.
 func (d *Desk) End(ctx context.Context, learner, session string) (State, error) {
 	if v, err := d.visit(learner, session); err == nil {
-		d.end(v, "You ended this session.")
+		if err := d.end(ctx, v, "You ended this session."); err != nil {
+			return State{}, err
+		}
 	}
 	return d.State(ctx, learner, session)
 }
@@ -390,15 +529,21 @@ func (d *Desk) Touch(session string) {
 		return
 	}
 	now := d.Now()
+	if !v.recording.TryRLock() { // it has ended, and must not be opened again in the store
+		return
+	}
+	defer v.recording.RUnlock()
 	v.mu.Lock()
-	if now.Sub(v.session.Active) < 10*time.Second {
+	if now.Sub(v.session.Active).Abs() < 10*time.Second {
 		v.mu.Unlock()
 		return
 	}
 	v.session.Active = now
 	s := v.session
 	v.mu.Unlock()
-	if err := d.Store.UpdateSession(d.ctx, s); err != nil && d.ctx.Err() == nil {
+	ctx, cancel := stored(d.ctx)
+	defer cancel()
+	if err := d.Store.UpdateSession(ctx, s); err != nil {
 		d.Log.Error("store when a learner was last active", "session", s.ID, "err", err)
 	}
 }
@@ -422,8 +567,22 @@ func (d *Desk) OpenCount() int {
 // Close stops watching and waits for what is under way. Sessions stay open and
 // sandboxes go on: the next server resumes them.
 func (d *Desk) Close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
 	d.stop()
 	d.owned.Wait()
+}
+
+// own runs f in a goroutine that Close waits for, or gives false when the desk
+// has been closed.
+func (d *Desk) own(f func()) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.owned.Go(f)
+	}
+	return !d.closed
 }
 
 // visit finds an open session of the learner.
@@ -439,12 +598,19 @@ func (d *Desk) visit(learner, session string) (*visit, error) {
 
 // note records an entry. Losing one is not worth failing a request for.
 func (d *Desk) note(s Session, kind, detail string) {
-	e := Entry{Session: s.ID, Learner: s.Learner, Lesson: s.Lesson, Kind: kind, Detail: detail, At: d.Now()}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 5*time.Second)
-	defer cancel()
-	if err := d.Store.Note(ctx, e); err != nil {
+	if err := d.record(s, kind, detail); err != nil {
 		d.Log.Error("record an entry", "kind", kind, "session", s.ID, "err", err)
 	}
+}
+
+func (d *Desk) record(s Session, kind, detail string) error {
+	e := Entry{Session: s.ID, Learner: s.Learner, Lesson: s.Lesson, Kind: kind, Detail: detail, At: d.Now()}
+	ctx, cancel := stored(d.ctx)
+	defer cancel()
+	if err := d.Store.Note(ctx, e); err != nil {
+		return fmt.Errorf("record %q of session %s: %w", kind, s.ID, err)
+	}
+	return nil
 }
 
 func hashToken(token string) []byte {

@@ -21,11 +21,23 @@ type shelf struct {
 	mu     sync.Mutex
 	max    int // sandboxes at a time, 0 for any number
 	broken error
+	stuck  chan struct{} // starts wait until it is closed or their time is over
+	clings int           // how often a sandbox refuses to be destroyed
 	live   map[string]*box
 	n      int
 }
 
 func (s *shelf) Start(ctx context.Context, spec labs.Spec) (labs.Sandbox, error) {
+	s.mu.Lock()
+	stuck := s.stuck
+	s.mu.Unlock()
+	if stuck != nil {
+		select {
+		case <-stuck:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken != nil {
@@ -106,6 +118,10 @@ func (b *box) Usage(context.Context) (labs.Usage, error) {
 func (b *box) Destroy() error {
 	b.on.mu.Lock()
 	defer b.on.mu.Unlock()
+	if b.on.clings > 0 {
+		b.on.clings--
+		return errors.New("still in use")
+	}
 	delete(b.on.live, b.id)
 	return nil
 }
@@ -506,4 +522,308 @@ func TestOnlySoManySessionsAtATime(t *testing.T) {
 	if _, err := f.Open(t.Context(), f.learner, "other"); !errors.Is(err, labs.ErrBusy) {
 		t.Errorf("a second session: %v; want busy", err)
 	}
+}
+
+// frail is a Store that fails while it is told to.
+type frail struct {
+	labs.Store
+	mu  sync.Mutex
+	err error
+}
+
+func (s *frail) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *frail) broken() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+func (s *frail) UpdateSession(ctx context.Context, x labs.Session) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	return s.Store.UpdateSession(ctx, x)
+}
+
+func (s *frail) Record(ctx context.Context, a labs.Attempt) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	return s.Store.Record(ctx, a)
+}
+
+var errFull = &labs.Problem{Kind: labs.ErrBusy, Say: "There is no space left."}
+
+func frailFixture(t *testing.T) (*fixture, *frail) {
+	t.Helper()
+	var st *frail
+	f := newFixture(t, func(c *labs.DeskConfig) {
+		st = &frail{Store: c.Store}
+		c.Store = st
+	})
+	return f, st
+}
+
+// soon waits until ok, which nothing tells of, holds.
+func soon(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !ok() {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-deadline:
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+func TestTicksOutliveAFullDisk(t *testing.T) {
+	f, st := frailFixture(t)
+	s := f.open(t)
+	events, cancel, err := f.Subscribe(t.Context(), f.learner, s.Session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	st.fail(errFull)
+	f.verdicts <- labs.Result{Check: "one/1", Status: labs.Passed, At: time.Now()}
+	f.verdicts <- labs.Result{Check: "one/1", Status: labs.Failed, At: time.Now()}
+	deadline := time.After(10 * time.Second)
+	for told := false; !told; {
+		select {
+		case e := <-events:
+			n, ok := e.Data.(labs.Notice)
+			told = ok && n.Kind == "progress"
+		case <-deadline:
+			t.Fatal("the learner is not told that nothing is stored")
+		}
+	}
+	if p, err := f.Progress(t.Context(), f.learner, "tar"); err != nil || len(p.Passed) != 0 {
+		t.Fatalf("progress on a full disk: %+v, %v", p, err)
+	}
+	st.fail(nil)
+	soon(t, "the tick is stored", func() bool {
+		p, err := f.Progress(t.Context(), f.learner, "tar")
+		return err == nil && len(p.Passed) == 1
+	})
+}
+
+func TestASessionWhoseEndWasNotStoredDoesNotBlockTheLab(t *testing.T) {
+	f, st := frailFixture(t)
+	s := f.open(t)
+	st.fail(errFull)
+	if _, err := f.End(t.Context(), f.learner, s.Session); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Open(t.Context(), f.learner, "tar"); !errors.Is(err, labs.ErrBusy) {
+		t.Errorf("opening on a full disk: %+v, %v", got, err)
+	}
+	st.fail(nil)
+	if again := f.open(t); again.Session == s.Session {
+		t.Error("the session that ended was opened again")
+	}
+	if open, err := f.store.OpenSessions(t.Context()); err != nil || len(open) != 1 {
+		t.Errorf("open in the store: %+v, %v", open, err)
+	}
+}
+
+func TestTwoTabsAtOnce(t *testing.T) {
+	f := newFixture(t, nil)
+	at := func(do func() (labs.State, error)) map[string]bool {
+		t.Helper()
+		var tabs sync.WaitGroup
+		var mu sync.Mutex
+		got := make(map[string]bool)
+		for range 8 {
+			tabs.Go(func() {
+				s, err := do()
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					t.Error(err)
+				}
+				got[s.Session] = true
+			})
+		}
+		tabs.Wait()
+		return got
+	}
+	if got := at(func() (labs.State, error) { return f.Open(t.Context(), f.learner, "tar") }); len(got) != 1 {
+		t.Errorf("opening gave %d sessions", len(got))
+	}
+	first := f.open(t)
+	got := at(func() (labs.State, error) { return f.Reset(t.Context(), f.learner, first.Session) })
+	if len(got) != 1 || got[first.Session] {
+		t.Errorf("resetting gave sessions %v instead of %s", got, first.Session)
+	}
+	second := f.open(t)
+	if got := at(func() (labs.State, error) { return f.End(t.Context(), f.learner, second.Session) }); len(got) != 1 {
+		t.Errorf("ending gave %v", got)
+	}
+	// All of it at the same time: nothing may hang, and one session at most is left.
+	var tabs sync.WaitGroup
+	for range 4 {
+		tabs.Go(func() {
+			for range 5 {
+				s, err := f.Open(t.Context(), f.learner, "tar")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := f.Reset(t.Context(), f.learner, s.Session); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		tabs.Go(func() {
+			for range 5 {
+				s, err := f.Open(t.Context(), f.learner, "tar")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				f.Touch(s.Session)
+				if _, err := f.End(t.Context(), f.learner, s.Session); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	tabs.Wait()
+	if n := f.OpenCount(); n > 1 {
+		t.Errorf("%d sessions are open", n)
+	}
+	soon(t, "as many sandboxes as open sessions", func() bool { return f.runner.count() == f.OpenCount() })
+}
+
+func TestEndWhileTheSandboxStarts(t *testing.T) {
+	f := newFixture(t, nil)
+	f.runner.stuck = make(chan struct{})
+	s, err := f.Open(t.Context(), f.learner, "tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error, 1)
+	go func() { _, err := f.Sandbox(t.Context(), f.learner, s.Session); waiting <- err }()
+	if got, err := f.End(t.Context(), f.learner, s.Session); err != nil || got.Phase != labs.PhaseEnded {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := <-waiting; !errors.Is(err, labs.ErrGone) {
+		t.Errorf("who waited for the sandbox got %v; want gone", err)
+	}
+	if f.runner.count() != 0 {
+		t.Error("a sandbox is left")
+	}
+}
+
+func TestAFailedStartIsToldToWhoWaits(t *testing.T) {
+	f := newFixture(t, nil)
+	f.runner.stuck = make(chan struct{})
+	f.runner.broken = &labs.Problem{Kind: labs.ErrInvalid, Say: "There is no image."}
+	s, err := f.Open(t.Context(), f.learner, "tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error, 1)
+	go func() { _, err := f.Sandbox(t.Context(), f.learner, s.Session); waiting <- err }()
+	close(f.runner.stuck)
+	var p *labs.Problem
+	if err := <-waiting; !errors.As(err, &p) || p.Say != "There is no image." {
+		t.Errorf("who waited for the sandbox got %v", err)
+	}
+}
+
+func TestASandboxThatClingsIsDestroyedLater(t *testing.T) {
+	f := newFixture(t, nil)
+	s := f.open(t)
+	f.runner.mu.Lock()
+	f.runner.clings = 1
+	f.runner.mu.Unlock()
+	if _, err := f.End(t.Context(), f.learner, s.Session); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "it is destroyed at the second attempt", func() bool { return f.runner.count() == 0 })
+}
+
+func TestResumeStartsWhatWasStarting(t *testing.T) {
+	f := newFixture(t, nil)
+	f.runner.stuck = make(chan struct{})
+	s, err := f.Open(t.Context(), f.learner, "tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if _, err := f.Open(t.Context(), f.learner, "tar"); !errors.Is(err, labs.ErrBusy) {
+		t.Errorf("opening while the server stops: %v; want busy", err)
+	}
+	f.runner.stuck = nil
+	f.Desk = f.desk(nil)
+	if err := f.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.until(t, s.Session, "ready", isReady)
+	if f.runner.count() != 1 {
+		t.Errorf("%d sandboxes", f.runner.count())
+	}
+}
+
+func TestAPlaceInTheQueueIsNotKeptForever(t *testing.T) {
+	f := newFixture(t, func(c *labs.DeskConfig) { c.Idle = time.Second })
+	f.runner.max = 1
+	if _, err := f.runner.Start(t.Context(), labs.Spec{}); err != nil { // somebody else's
+		t.Fatal(err)
+	}
+	s, err := f.Open(t.Context(), f.learner, "tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the session ends, as nobody looks", func() bool {
+		got, err := f.State(t.Context(), f.learner, s.Session)
+		return err == nil && hasEnded(got) && got.Reason != ""
+	})
+	if f.OpenCount() != 0 {
+		t.Error("it is still in the books")
+	}
+}
+
+func TestAJumpOfTheClockCostsNoTime(t *testing.T) {
+	var mu sync.Mutex
+	var jump time.Duration
+	f := newFixture(t, func(c *labs.DeskConfig) {
+		c.Now = func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Round(0).Add(jump)
+		}
+	})
+	s := f.open(t)
+	for _, j := range []time.Duration{48 * time.Hour, -48 * time.Hour} {
+		before, err := f.State(t.Context(), f.learner, s.Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		jump += j
+		mu.Unlock()
+		got := f.until(t, s.Session, "moved", func(s labs.State) bool { return !s.Expires.Equal(before.Expires) })
+		left, want := got.Expires.Sub(got.Now), before.Expires.Sub(before.Now)
+		if got.Phase != labs.PhaseReady || (left-want).Abs() > 20*time.Second {
+			t.Errorf("after a jump of %v: %s, %v left; want %v", j, got.Phase, left, want)
+		}
+	}
+}
+
+func TestAnUnusedSandboxIsClearedAway(t *testing.T) {
+	f := newFixture(t, func(c *labs.DeskConfig) { c.Idle = time.Second })
+	s := f.open(t) // its page is closed from here on
+	soon(t, "cleared away", func() bool {
+		got, err := f.State(t.Context(), f.learner, s.Session)
+		return err == nil && hasEnded(got)
+	})
+	soon(t, "destroyed", func() bool { return f.runner.count() == 0 })
 }

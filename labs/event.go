@@ -12,7 +12,7 @@ type Event struct {
 
 // A Notice is a sentence for the learner, such as a limit that was reached.
 type Notice struct {
-	Kind string `json:"kind"` // "memory", "disk", "processes", "time", "engine"
+	Kind string `json:"kind"` // "memory", "disk", "processes", "time", "idle", "progress"
 	Text string `json:"text"`
 }
 

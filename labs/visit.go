@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,13 +19,17 @@ type visit struct {
 	lesson *Lesson
 	ctx    context.Context // ends when the session ends or the server stops
 	cancel context.CancelFunc
-	ready  chan struct{} // closed when sandbox is set and prepared
 	poked  chan struct{} // Expires has moved
 	done   chan struct{} // closed when the session is out of the desk's books
 
-	// recording is held by those who record a result, and taken for good
-	// before the session's end is recorded: nothing counts after that.
+	settled chan struct{} // closed when the sandbox is prepared, or could not be started
+
+	// recording is held by those who store something of the session, and taken
+	// for good before its end is stored: nothing counts after that.
 	recording sync.RWMutex
+
+	saving  sync.Mutex
+	unsaved []Attempt // that could not be recorded yet; guarded by saving
 
 	mu       sync.Mutex
 	session  Session
@@ -35,6 +40,8 @@ type visit struct {
 	now      map[string]Result    // what was last evaluated, by Check.ID
 	passed   map[string]time.Time // first passed, by Check.ID
 	finished bool
+	ending   bool   // somebody wants it to end
+	wish     string // and this is why, "" for the reason there is
 }
 
 func (v *visit) get() Session {
@@ -57,7 +64,7 @@ func (d *Desk) newVisit(ctx context.Context, s Session, l *Lesson) (*visit, erro
 	}
 	v := &visit{
 		lesson: l, session: s, phase: PhaseStarting, reason: s.Reason,
-		ready: make(chan struct{}), poked: make(chan struct{}, 1), done: make(chan struct{}),
+		settled: make(chan struct{}), poked: make(chan struct{}, 1), done: make(chan struct{}),
 		engine: EngineState{Phase: "off"}, now: make(map[string]Result), passed: make(map[string]time.Time),
 		finished: !p.Finished.IsZero(),
 	}
@@ -68,79 +75,112 @@ func (d *Desk) newVisit(ctx context.Context, s Session, l *Lesson) (*visit, erro
 	return v, nil
 }
 
-// run owns the visit until its session ends or the server stops.
-func (d *Desk) run(v *visit) {
-	d.owned.Go(func() {
-		defer v.cancel()
-		reason := d.live(v)
-		if d.ctx.Err() != nil { // the server stops; the next one goes on with it
-			close(v.done)
+// run puts the visit into the books and owns it until its session ends or the
+// server stops. It gives false, and does nothing, when the server stops already.
+func (d *Desk) run(v *visit) bool {
+	d.mu.Lock()
+	d.visits[v.session.ID] = v
+	d.mu.Unlock()
+	if d.own(func() { d.attend(v) }) {
+		return true
+	}
+	v.cancel()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.visits, v.session.ID)
+	return false
+}
+
+func (d *Desk) attend(v *visit) {
+	defer v.cancel()
+	reason := d.live(v)
+	v.mu.Lock()
+	stops := !v.ending && reason == ""
+	v.mu.Unlock()
+	if stops { // it is the server that stops; the next one goes on with it
+		close(v.done)
+		return
+	}
+	v.recording.Lock()
+	d.save(v)
+	v.mu.Lock()
+	switch {
+	case v.ending && v.wish != "":
+		v.reason = v.wish
+	case reason != "":
+		v.reason = reason
+	}
+	v.phase = PhaseEnded
+	v.session.Ended, v.session.Reason = d.Now(), v.reason
+	s, sb := v.session, v.sandbox
+	v.mu.Unlock()
+	ctx, cancel := stored(d.ctx)
+	err := d.Store.UpdateSession(ctx, s)
+	cancel()
+	if err != nil { // opening the lab again, or the next server, puts it right
+		d.Log.Error("store the end of a session", "session", s.ID, "err", err)
+	}
+	d.note(s, "ended", s.Reason)
+	d.mu.Lock()
+	delete(d.visits, s.ID)
+	d.mu.Unlock()
+	close(v.done)
+	d.publishState(v)
+	if sb != nil {
+		d.destroy(sb)
+	}
+	d.roomAgain()
+}
+
+// destroy ends a sandbox. When that does not work it is tried again until it
+// does or the server stops: the next one destroys what belongs to nobody.
+func (d *Desk) destroy(sb Sandbox) {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		err := sb.Destroy()
+		if err == nil {
 			return
 		}
-		v.recording.Lock()
-		v.mu.Lock()
-		if v.reason == "" {
-			v.reason = reason
+		d.Log.Error("destroy a sandbox; it will be tried again", "sandbox", sb.ID(), "err", err)
+		if wait(d.ctx, pause); d.ctx.Err() != nil {
+			return
 		}
-		v.phase = PhaseEnded
-		v.session.Ended, v.session.Reason = d.Now(), v.reason
-		s, sb := v.session, v.sandbox
-		v.mu.Unlock()
-		if err := d.Store.UpdateSession(d.ctx, s); err != nil {
-			d.Log.Error("store the end of a session", "session", s.ID, "err", err)
-		}
-		d.note(s, "ended", s.Reason)
-		d.mu.Lock()
-		delete(d.visits, s.ID)
-		d.mu.Unlock()
-		close(v.done)
-		d.publishState(v)
-		if sb != nil {
-			if err := sb.Destroy(); err != nil {
-				d.Log.Error("destroy a sandbox", "sandbox", sb.ID(), "err", err)
-			}
-		}
-		d.roomAgain()
-	})
+	}
 }
 
-// end ends the session for this reason and returns when it is out of the books.
-func (d *Desk) end(v *visit, reason string) {
+// end ends the session, for this reason unless there is one already, and
+// returns when it is out of the books or ctx ends.
+func (d *Desk) end(ctx context.Context, v *visit, reason string) error {
 	v.mu.Lock()
-	v.reason = reason
+	if !v.ending {
+		v.ending, v.wish = true, reason
+	}
 	v.mu.Unlock()
 	v.cancel()
-	<-v.done
+	select {
+	case <-v.done:
+		return nil
+	case <-ctx.Done():
+		return &Problem{Kind: ErrBusy, Say: "This session is being ended, which takes unusually long. Try again in a minute.", Cause: ctx.Err()}
+	}
 }
 
-// live takes a visit from its start to its end and gives the reason for it.
+// live takes a visit from its start to its end and gives the reason for it,
+// or "" when it was told to end.
 func (d *Desk) live(v *visit) (reason string) {
 	if err := d.begin(v); err != nil {
 		if v.ctx.Err() != nil {
 			return ""
 		}
-		d.Log.Error("start a sandbox", "session", v.session.ID, "lesson", v.lesson.ID, "err", err)
-		v.mu.Lock()
-		v.phase, v.reason = PhaseFailed, "The sandbox could not be started. Try again; if it happens again, tell whoever runs this server."
-		var p *Problem
-		if errors.As(err, &p) {
-			v.reason = p.Say
+		if errors.Is(err, errLeft) {
+			return "You were away while you waited for a sandbox, and your place went to the next. Open the lab again to wait anew."
 		}
-		v.mu.Unlock()
-		d.publishState(v)
-		t := time.NewTimer(d.Idle)
-		defer t.Stop()
-		select {
-		case <-v.ctx.Done():
-		case <-t.C:
-		}
-		return ""
+		return d.failed(v, err)
 	}
 	v.mu.Lock()
 	v.phase = PhaseReady
 	sb := v.sandbox
 	v.mu.Unlock()
-	close(v.ready)
+	close(v.settled)
 	d.publishState(v)
 
 	var watching sync.WaitGroup
@@ -156,11 +196,33 @@ func (d *Desk) live(v *visit) (reason string) {
 	})
 	watching.Go(func() { d.watchEngine(v, sb) })
 	if v.lesson.NeedsEngine() {
-		if err := sb.WarmEngine(v.ctx); err != nil && v.ctx.Err() == nil {
-			d.Log.Error("start an engine ahead of need", "sandbox", sb.ID(), "err", err)
-		}
+		watching.Go(func() {
+			if err := sb.WarmEngine(v.ctx); err != nil && v.ctx.Err() == nil {
+				d.Log.Error("start an engine ahead of need", "sandbox", sb.ID(), "err", err)
+			}
+		})
 	}
 	return d.keep(v, sb)
+}
+
+// failed tells that the sandbox could not be started, and keeps the session
+// for a while so that its page can say so.
+func (d *Desk) failed(v *visit, err error) (reason string) {
+	d.Log.Error("start a sandbox", "session", v.session.ID, "lesson", v.lesson.ID, "err", err)
+	reason = "The sandbox could not be started. Try again; if it happens again, tell whoever runs this server."
+	var p *Problem
+	if errors.As(err, &p) {
+		reason = p.Say
+	}
+	v.mu.Lock()
+	v.phase, v.reason = PhaseFailed, reason
+	v.mu.Unlock()
+	close(v.settled)
+	d.publishState(v)
+	if wait(v.ctx, d.Idle); v.ctx.Err() != nil {
+		return ""
+	}
+	return reason
 }
 
 // begin gets the visit a sandbox, in its turn, and puts the lesson's files
@@ -177,26 +239,37 @@ func (d *Desk) begin(v *visit) error {
 	ctx, cancel := context.WithTimeout(v.ctx, time.Minute)
 	defer cancel()
 	err = prepare(ctx, v.lesson, sb)
-	v.mu.Lock()
-	v.session.Sandbox = sb.ID()
-	s := v.session
-	v.mu.Unlock()
+	now := d.Now()
+	s := v.get()
+	s.Sandbox, s.Active, s.Expires = sb.ID(), now, now.Add(d.Life) // waiting costs no time
 	if err == nil {
 		err = d.Store.UpdateSession(ctx, s)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("prepare sandbox %s: %w", sb.ID(), err), sb.Destroy())
+		if derr := sb.Destroy(); derr != nil {
+			d.Log.Error("destroy a sandbox that was not prepared", "sandbox", sb.ID(), "err", derr)
+			d.own(func() { d.destroy(sb) })
+		}
+		return fmt.Errorf("prepare sandbox %s: %w", sb.ID(), err)
 	}
 	v.mu.Lock()
+	v.session.Sandbox, v.session.Active, v.session.Expires = s.Sandbox, s.Active, s.Expires
 	v.sandbox = sb
 	v.mu.Unlock()
 	return nil
 }
 
+// errLeft says that nobody waits for the sandbox any more.
+var errLeft = errors.New("the learner has left the queue")
+
+// patience is how long a place in the queue is kept for somebody whose page is
+// closed.
+const patience = 2 * time.Minute
+
 // startInTurn starts a sandbox; while there is no room the visit waits in the
 // queue, where only the first tries again.
 func (d *Desk) startInTurn(v *visit, spec Spec) (Sandbox, error) {
-	queued := false
+	queued, seen := false, time.Now()
 	defer func() {
 		if queued {
 			d.mu.Lock()
@@ -220,8 +293,16 @@ func (d *Desk) startInTurn(v *visit, spec Spec) (Sandbox, error) {
 			sb, err := d.Runner.Start(ctx, spec)
 			cancel()
 			if err == nil || !errors.Is(err, ErrBusy) {
+				v.mu.Lock()
+				v.phase = PhaseStarting
+				v.mu.Unlock()
 				return sb, err
 			}
+		}
+		if d.bus.Watched(v.session.ID) {
+			seen = time.Now()
+		} else if time.Since(seen) > min(patience, d.Idle) {
+			return nil, errLeft
 		}
 		if !queued {
 			queued = true
@@ -253,51 +334,73 @@ func (d *Desk) roomAgain() {
 	d.freed = make(chan struct{})
 }
 
+// How long a notice is not said again, 30 s for those that are not listed.
+var noticePauses = map[string]time.Duration{"disk": 5 * time.Minute, "time": 2 * time.Minute, "idle": 5 * time.Minute}
+
 // keep watches over a ready sandbox: its time, its limits and its life.
 func (d *Desk) keep(v *visit, sb Sandbox) (reason string) {
 	const every = 3 * time.Second
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var last Usage
 	said := make(map[string]time.Time)
+	watched := false
 	say := func(kind, text string) {
-		if now := d.Now(); now.Sub(said[kind]) > 30*time.Second {
-			said[kind] = now
+		if !watched { // it would be lost; it is still true when somebody looks
+			return
+		}
+		pause := 30 * time.Second
+		if p, ok := noticePauses[kind]; ok {
+			pause = p
+		}
+		if at, ok := said[kind]; !ok || time.Since(at) > pause {
+			said[kind] = time.Now()
 			d.bus.Publish(Event{Session: v.session.ID, Kind: "notice", Data: Notice{Kind: kind, Text: text}})
 		}
 	}
-	lost := 0
+	var last Usage
+	trouble := false
+	looked, clock := time.Now(), d.Now()
+	shown := clock // when its page was last seen to be open
 	for first := true; ; first = false {
-		s, now := v.get(), d.Now()
-		if !now.Before(s.Expires) {
-			return "The time of this sandbox is over. What you had ticked off is kept."
+		now, ran := d.Now(), time.Since(looked)
+		looked = looked.Add(ran)
+		// A clock that was set, or a machine that slept, is not time that the
+		// learner had.
+		if jump := now.Round(0).Sub(clock.Round(0)) - ran; jump.Abs() > 30*time.Second {
+			d.Log.Info("the clock jumped; the session's times are moved", "session", v.session.ID, "by", jump)
+			shown = shown.Round(0).Add(jump)
+			d.shift(v, jump)
 		}
-		idle := d.Idle
-		if d.bus.Watched(s.ID) {
-			idle *= 3
+		clock = now
+		if watched = d.bus.Watched(v.session.ID); watched {
+			shown = now
 		}
-		if now.Sub(s.Active) > idle {
-			return "This sandbox was not used for a while and has been cleared away. What you had ticked off is kept."
+		if reason := d.over(v.get(), now, shown, say); reason != "" {
+			return reason
 		}
-		if left := s.Expires.Sub(now); left < 5*time.Minute && d.canExtend(s) {
-			say("time", "Less than five minutes are left. Extend the time if you need more.")
+		if d.save(v) {
+			say("progress", "What you tick off cannot be stored at the moment. It is tried again; tell whoever runs this server.")
 		}
 		ctx, cancel := context.WithTimeout(v.ctx, every)
 		u, err := sb.Usage(ctx)
 		cancel()
 		switch {
-		case err != nil && v.ctx.Err() == nil:
-			if lost++; errors.Is(err, ErrGone) || lost >= 5 {
-				d.Log.Error("a sandbox was lost", "sandbox", sb.ID(), "err", err)
-				return "The sandbox ended unexpectedly. What you had ticked off is kept; start again to get a new one."
+		case errors.Is(err, ErrGone):
+			d.Log.Error("a sandbox was lost", "sandbox", sb.ID(), "err", err)
+			if p := (*Problem)(nil); errors.As(err, &p) {
+				return p.Say
 			}
-		case err == nil:
-			lost = 0
-			if !first {
-				limitNotices(last, u, say)
-			}
+			return "The sandbox ended unexpectedly. What you had ticked off is kept; start again to get a new one."
+		case err != nil && v.ctx.Err() == nil && !trouble:
+			// What cannot be measured may still be somebody's work.
+			d.Log.Error("measure a sandbox", "sandbox", sb.ID(), "err", err)
+		case err == nil && first:
+			last = u
+		case err == nil && watched: // who was away is told afterwards
+			limitNotices(last, u, say)
 			last = u
 		}
+		trouble = err != nil
 		select {
 		case <-v.ctx.Done():
 			return ""
@@ -305,6 +408,50 @@ func (d *Desk) keep(v *visit, sb Sandbox) (reason string) {
 		case <-tick.C:
 		}
 	}
+}
+
+// over gives the reason why a ready session is over, or "", and says so a
+// little ahead.
+func (d *Desk) over(s Session, now, shown time.Time, say func(kind, text string)) (reason string) {
+	if !now.Before(s.Expires) {
+		return "The time of this sandbox is over. What you had ticked off is kept."
+	}
+	// A page that is closed or loaded again after long reading gets the whole
+	// time for it anew.
+	open := shown.Equal(now)
+	left := max(s.Active.Sub(now), shown.Sub(now)) + d.Idle
+	if open {
+		left = s.Active.Sub(now) + 3*d.Idle
+	}
+	if left < 0 {
+		return "This sandbox was not used for a while and has been cleared away. What you had ticked off is kept."
+	}
+	switch soon := s.Expires.Sub(now) < 5*time.Minute; {
+	case soon && d.canExtend(s):
+		say("time", "Less than five minutes are left. Extend the time if you need more.")
+	case soon:
+		say("time", "Less than five minutes are left, and the time has been extended as far as it can be.")
+	}
+	if open && left < min(2*time.Minute, d.Idle) {
+		say("idle", "This sandbox has not been used for a while and will soon be cleared away. Type something to keep it.")
+	}
+	return ""
+}
+
+// shift moves the session's times.
+func (d *Desk) shift(v *visit, by time.Duration) {
+	v.mu.Lock()
+	for _, t := range []*time.Time{&v.session.Started, &v.session.Expires, &v.session.Active} {
+		*t = t.Round(0).Add(by)
+	}
+	s := v.session
+	v.mu.Unlock()
+	ctx, cancel := stored(d.ctx)
+	defer cancel()
+	if err := d.Store.UpdateSession(ctx, s); err != nil {
+		d.Log.Error("store a session's times", "session", s.ID, "err", err)
+	}
+	d.publishState(v)
 }
 
 // limitNotices says in words which limits were reached between two looks.
@@ -375,12 +522,7 @@ func (d *Desk) report(v *visit, r Result) {
 	s := v.session
 	v.mu.Unlock()
 	if before.Status != r.Status {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(v.ctx), 5*time.Second)
-		err := d.Store.Record(ctx, Attempt{Session: s.ID, Learner: s.Learner, Lesson: s.Lesson, Result: r})
-		cancel()
-		if err != nil {
-			d.Log.Error("record a result", "session", s.ID, "check", r.Check, "err", err)
-		}
+		d.save(v, Attempt{Session: s.ID, Learner: s.Learner, Lesson: s.Lesson, Result: r})
 	}
 	st := d.stateOf(v)
 	d.bus.Publish(Event{Session: s.ID, Kind: "result", Data: ResultEvent{
@@ -391,10 +533,45 @@ func (d *Desk) report(v *visit, r Result) {
 		first := !v.finished
 		v.finished = true
 		v.mu.Unlock()
-		if first {
-			d.note(s, "finished", "")
+		if !first {
+			return
+		}
+		if err := d.record(s, "finished", ""); err != nil {
+			d.Log.Error("record that a lesson was finished", "session", s.ID, "err", err)
+			v.mu.Lock()
+			v.finished = false // the next result tries again
+			v.mu.Unlock()
 		}
 	}
+}
+
+// save records attempts, after those that could not be recorded before. What
+// cannot be recorded now is kept for the next time; behind says so.
+func (d *Desk) save(v *visit, more ...Attempt) (behind bool) {
+	v.saving.Lock()
+	defer v.saving.Unlock()
+	had := len(v.unsaved) > 0
+	for _, a := range more {
+		// One of each kind for each check: that bounds it.
+		v.unsaved = slices.DeleteFunc(v.unsaved, func(b Attempt) bool {
+			return a.Result.Check == b.Result.Check && a.Result.Status == b.Result.Status
+		})
+		v.unsaved = append(v.unsaved, a)
+	}
+	for len(v.unsaved) > 0 {
+		a := v.unsaved[0]
+		ctx, cancel := stored(d.ctx)
+		err := d.Store.Record(ctx, a)
+		cancel()
+		if err != nil && !had {
+			d.Log.Error("record a result", "session", a.Session, "check", a.Result.Check, "err", err)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInvalid) {
+			return true
+		}
+		v.unsaved = v.unsaved[1:]
+	}
+	return false
 }
 
 func (d *Desk) publishState(v *visit) {
@@ -411,14 +588,20 @@ func (d *Desk) stateOf(v *visit) State {
 		}
 	}
 	d.mu.Unlock()
+	images := make(map[string]string)
+	if d.Mirror != nil {
+		for _, pull := range v.lesson.Pulls {
+			images[pull.Ref] = string(d.Mirror.Source(pull.Ref))
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.session
 	st := State{
 		Session: s.ID, Lesson: s.Lesson, Phase: v.phase, Reason: v.reason,
-		Now: d.Now(), Started: s.Started, Expires: s.Expires, CanExtend: v.phase != PhaseEnded && d.canExtend(s),
+		Now: d.Now(), Started: s.Started, Expires: s.Expires, CanExtend: v.phase == PhaseReady && d.canExtend(s),
 		Ahead: ahead, Engine: v.engine,
-		Steps: make(map[string]StepState), Checks: make(map[string]CheckState), Images: make(map[string]string),
+		Steps: make(map[string]StepState), Checks: make(map[string]CheckState), Images: images,
 	}
 	p := Progress{Passed: v.passed}
 	for i := range v.lesson.Steps {
@@ -433,11 +616,6 @@ func (d *Desk) stateOf(v *visit) State {
 		}
 	}
 	st.Done, st.Total = p.Count(v.lesson)
-	if d.Mirror != nil {
-		for _, pull := range v.lesson.Pulls {
-			st.Images[pull.Ref] = string(d.Mirror.Source(pull.Ref))
-		}
-	}
 	return st
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -114,6 +116,36 @@ func (c *config) limits() (labs.Limits, error) {
 		*size.to = n.Value
 	}
 	return l, nil
+}
+
+// check says which settings of the server cannot work.
+func (c *config) check() error {
+	for _, f := range []struct {
+		ok  bool
+		say string
+	}{
+		{c.life > 0, "--life must be more than nothing, such as 1h."},
+		{c.maxLife >= c.life, fmt.Sprintf("--max-life %v is less than --life %v; it is the time with all extensions.", c.maxLife, c.life)},
+		{c.extend > 0, "--extend must be more than nothing, such as 30m."},
+		{c.idle > 0, "--idle must be more than nothing, such as 30m."},
+		{c.pool >= 0, "--pool must be 0 or more."},
+		{c.max > 0, "--max must be 1 or more."},
+		{c.perLearner > 0, "--per-learner must be 1 or more."},
+		{c.rate > 0, "--rate must be 1 or more."},
+	} {
+		if !f.ok {
+			return &labs.Problem{Kind: labs.ErrInvalid, Say: f.say}
+		}
+	}
+	return nil
+}
+
+// needRoot says what for, to those who are not.
+func needRoot(what string) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return &labs.Problem{Kind: labs.ErrForbidden, Say: what + " Run it with sudo; what the sandboxes themselves get is root nowhere outside. 'berth doctor' shows what else is needed."}
 }
 
 func (c *config) mirrorDir() string { return filepath.Join(c.state, "mirror") }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"berth/runner/local"
 
@@ -17,6 +18,9 @@ func newDoctor() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLog(c.logLevel)
 			if err != nil {
+				return err
+			}
+			if c.agent, err = os.Executable(); err != nil { // looking needs no files of ours
 				return err
 			}
 			cfg, err := c.local(log)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -27,13 +28,14 @@ func main() {
 		os.Exit(agentMain(os.Args[2:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends a server that takes too long to stop
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
 // run gives the exit status: 0 fine, 1 a problem, 2 could not be run.
 func run(ctx context.Context, args []string) int {
-	root := newRoot()
+	parsed := false // from then on it is not about usage
+	root := newRoot(&parsed)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -44,7 +46,7 @@ func run(ctx context.Context, args []string) int {
 		return int(exit)
 	}
 	fmt.Fprintln(os.Stderr, "berth: "+say(err))
-	if cmd != nil && !cmd.SilenceUsage {
+	if cmd != nil && !parsed {
 		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return 2
 	}
@@ -58,17 +60,26 @@ func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)
 
 // say gives the sentence for whoever runs the command.
 func say(err error) string {
+	text := err.Error()
 	var p *labs.Problem
 	if errors.As(err, &p) {
+		text = p.Say
 		if p.Cause != nil {
-			return p.Say + "\n  cause: " + p.Cause.Error()
+			text += "\n  cause: " + p.Cause.Error()
 		}
-		return p.Say
 	}
-	return err.Error()
+	switch {
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		text += "\nYou are not root, whose files these are: try it with sudo."
+	case errors.Is(err, syscall.ENOSPC):
+		text += "\nThe disk is full: free some space (df -h shows where) and try again."
+	case errors.Is(err, syscall.EROFS):
+		text += "\nThe state directory is on a file system that is read-only: choose another with --state, or mount it writable."
+	}
+	return text
 }
 
-func newRoot() *cobra.Command {
+func newRoot(parsed *bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "berth",
 		Short: "Hands-on labs in the browser, with a real Docker Engine for every learner",
@@ -78,12 +89,13 @@ a Docker Engine of the learner's own in a sandbox whose root is nobody outside.
 Every flag can also be given by the environment: --listen is BERTH_LISTEN.`,
 		Version:       version,
 		SilenceErrors: true,
+		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := flagsFromEnv(cmd.Flags()); err != nil {
 				return err
 			}
-			cmd.SilenceUsage = true // from here on it is not about usage
+			*parsed = true
 			return nil
 		},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -22,6 +23,9 @@ func newPs() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLog(c.logLevel)
 			if err != nil {
+				return err
+			}
+			if c.agent, err = os.Executable(); err != nil { // looking needs no files of ours
 				return err
 			}
 			cfg, err := c.local(log)

@@ -8,8 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +26,8 @@ import (
 // TestScripts tells stories of the whole program: testdata/script/*.txtar.
 // Every script has a server of its own. Its commands:
 //
-//	serve [FLAG…]        start the server; again after stop or kill
+//	serve [FLAG…]        start the server; again after stop or kill; ! serve:
+//	                     it says why not on stderr, and the flags are forgotten
 //	stop, kill           end it as an operator does, or as a crash does
 //	as NAME              go on as this learner, who keeps a cookie and terminals
 //	open LAB             open a lab, and wait until its sandbox is ready
@@ -30,12 +35,18 @@ import (
 //	see TERMINAL TEXT    wait until a terminal prints it
 //	ticked CHECK         wait until a check has passed; ! ticked: it has not
 //	phase PHASE          wait until the session is in this phase
+//	notice KIND TEXT     wait until the page was told this since the lab was opened
+//	crash                end the first process of every sandbox
+//	empty                wait until no sandbox is left
+//	disk DIR OPTIONS     put another, empty disk at DIR: "ro" or "size=64k"
 //	call METHOD PATH     call the API; SESSION in the path is the own session's
 //	                     id, SESSION:NAME that of another; ! call: it is refused
 //	get PATH             get a page; ! get: it is refused
 //	berth COMMAND…       run another command of the program
 //
-// stdout and stderr are those of the last call, get or berth.
+// stdout and stderr are those of the last call, get, serve or berth. STATE in
+// the environment is the state directory, ADDRESS in berth's arguments where
+// the server listens.
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
@@ -44,10 +55,15 @@ func TestScripts(t *testing.T) {
 	for _, script := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
 			s := &story{p: newProgram(t), learners: make(map[string]*player), now: "learner"}
-			testscript.Run(t, testscript.Params{Files: []string{script}, RequireExplicitExec: true, Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			listening, hush := context.WithCancel(context.Background())
+			s.listening = listening
+			t.Cleanup(func() { hush(); s.listeners.Wait() })
+			setup := func(e *testscript.Env) error { e.Setenv("STATE", s.p.state); return nil }
+			testscript.Run(t, testscript.Params{Files: []string{script}, RequireExplicitExec: true, Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"serve": told(s.serve), "stop": told(s.stop), "kill": told(s.kill),
 				"as": told(s.as), "open": told(s.open), "type": told(s.typeLine), "see": told(s.see),
 				"ticked": told(s.ticked), "phase": told(s.phase), "call": told(s.call), "get": told(s.get), "berth": told(s.berth),
+				"notice": told(s.notice), "crash": told(s.crash), "empty": told(s.empty), "disk": told(s.disk),
 			}})
 		})
 	}
@@ -57,6 +73,9 @@ type story struct {
 	p        *program
 	learners map[string]*player
 	now      string
+
+	listening context.Context // ends with the story
+	listeners sync.WaitGroup
 }
 
 // A player is a learner in a story.
@@ -64,6 +83,10 @@ type player struct {
 	*learner.Learner
 	session string
 	terms   map[string]*learner.Terminal
+
+	mu      sync.Mutex
+	notices []labs.Notice
+	heard   chan struct{} // closed and renewed when there is another notice
 }
 
 // told makes a command of a method: with ! it has to fail.
@@ -89,8 +112,18 @@ func want(args []string, n int) error {
 	return nil
 }
 
-func (s *story) serve(_ *testscript.TestScript, args []string) error {
-	s.p.args = append(s.p.args, args...)
+func (s *story) serve(ts *testscript.TestScript, args []string) (err error) {
+	before := s.p.args
+	defer func() {
+		if err != nil {
+			s.p.args = before
+			fmt.Fprintln(ts.Stderr(), err)
+		}
+	}()
+	s.p.mu.Lock()
+	s.p.stderr.Reset()
+	s.p.mu.Unlock()
+	s.p.args = append(slices.Clip(s.p.args), args...)
 	if s.p.url != "" { // the pages keep their address over a restart
 		s.p.args = append(s.p.args, "--listen", strings.TrimPrefix(s.p.url, "http://"))
 	}
@@ -117,7 +150,7 @@ func (s *story) player() (*player, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &player{Learner: l, terms: make(map[string]*learner.Terminal)}
+	p := &player{Learner: l, terms: make(map[string]*learner.Terminal), heard: make(chan struct{})}
 	s.learners[s.now] = p
 	return p, nil
 }
@@ -136,9 +169,127 @@ func (s *story) open(_ *testscript.TestScript, args []string) error {
 	}
 	ctx, cancel := limited()
 	defer cancel()
-	st, err := p.Open(ctx, args[0])
-	p.session = st.Session
+	var st labs.State
+	if err := p.Call(ctx, "POST", "/api/labs/"+args[0]+"/session", &st); err != nil {
+		return err
+	}
+	if p.session != st.Session {
+		p.session = st.Session
+		begun := make(chan struct{})
+		s.listeners.Go(func() { p.listen(s.listening, st.Session, sync.OnceFunc(func() { close(begun) })) })
+		select { // from here on nothing is missed
+		case <-begun:
+		case <-ctx.Done():
+			return fmt.Errorf("listen to the events of lab %s: %w", args[0], ctx.Err())
+		}
+	}
+	_, err = p.Open(ctx, args[0])
 	return err
+}
+
+// listen collects what the page of a session is told, until ctx ends.
+func (p *player) listen(ctx context.Context, session string, begun func()) {
+	for ctx.Err() == nil {
+		p.Events(ctx, session, func(kind string, data []byte) bool { // an error: the server was stopped
+			begun()
+			var n labs.Notice
+			if kind == "notice" && json.Unmarshal(data, &n) == nil {
+				p.mu.Lock()
+				p.notices = append(p.notices, n)
+				close(p.heard)
+				p.heard = make(chan struct{})
+				p.mu.Unlock()
+			}
+			return true
+		})
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (s *story) notice(_ *testscript.TestScript, args []string) error {
+	if err := want(args, 2); err != nil {
+		return err
+	}
+	p, err := s.player()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := limited()
+	defer cancel()
+	for {
+		p.mu.Lock()
+		all, more := slices.Clone(p.notices), p.heard
+		p.mu.Unlock()
+		if slices.ContainsFunc(all, func(n labs.Notice) bool { return n.Kind == args[0] && strings.Contains(n.Text, args[1]) }) {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return fmt.Errorf("the page was told only %+v", all)
+		}
+	}
+}
+
+// sandboxes are those that run.
+func (s *story) sandboxes() (all []struct{ PID int }, err error) {
+	out, err := s.p.run("ps", append(s.p.own(), "--json", "--log-level", "error")...)
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &all)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list sandboxes: %w: %s", err, out)
+	}
+	return all, nil
+}
+
+func (s *story) crash(*testscript.TestScript, []string) error {
+	all, err := s.sandboxes()
+	if err == nil && len(all) == 0 {
+		err = errors.New("there is no sandbox")
+	}
+	for _, b := range all {
+		err = errors.Join(err, syscall.Kill(b.PID, syscall.SIGKILL))
+	}
+	return err
+}
+
+func (s *story) empty(*testscript.TestScript, []string) error {
+	ctx, cancel := limited()
+	defer cancel()
+	for {
+		all, err := s.sandboxes()
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%d sandboxes are left", len(all))
+		}
+	}
+}
+
+func (s *story) disk(ts *testscript.TestScript, args []string) error {
+	if err := want(args, 2); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(args[0], 0o755); err != nil {
+		return err
+	}
+	var flags uintptr
+	data := args[1]
+	if data == "ro" {
+		flags, data = syscall.MS_RDONLY, ""
+	}
+	if err := syscall.Mount("tmpfs", args[0], "tmpfs", flags, data); err != nil {
+		return fmt.Errorf("mount a disk at %s: %w", args[0], err)
+	}
+	ts.Defer(func() { syscall.Unmount(args[0], syscall.MNT_DETACH) })
+	return nil
 }
 
 // terminal gives one of the learner's terminals, connecting again when the
@@ -285,6 +436,9 @@ func (s *story) get(ts *testscript.TestScript, args []string) error {
 func (s *story) berth(ts *testscript.TestScript, args []string) error {
 	if len(args) == 0 {
 		return errors.New("which command?")
+	}
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "ADDRESS", strings.TrimPrefix(s.p.url, "http://"))
 	}
 	words := 1
 	if args[0] == "image" || args[0] == "mirror" {

@@ -72,8 +72,15 @@ takes them over. 'berth sweep' ends them all.`,
 
 // serve runs the server until ctx ends.
 func (c *config) serve(ctx context.Context, log *slog.Logger, out *os.File, dirs []string) (err error) {
-	if os.Geteuid() != 0 {
-		return &labs.Problem{Kind: labs.ErrForbidden, Say: "Sandboxes are made of namespaces, mounts and control groups, which needs root. Run it with sudo; what the sandboxes themselves get is root nowhere outside. 'berth doctor' shows what else is needed."}
+	if err := needRoot("Sandboxes are made of namespaces, mounts and control groups, which needs root."); err != nil {
+		return err
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	proxies, err := prefixes(c.proxies)
+	if err != nil {
+		return err
 	}
 	listener, err := listen(c.listen)
 	if err != nil {
@@ -97,7 +104,7 @@ func (c *config) serve(ctx context.Context, log *slog.Logger, out *os.File, dirs
 	if err != nil {
 		return err
 	}
-	if err := c.findImages(cfg, lessons); err != nil {
+	if lessons, err = withImages(log, cfg, lessons); err != nil {
 		return err
 	}
 	boxes, err := local.New(ctx, cfg)
@@ -124,10 +131,6 @@ func (c *config) serve(ctx context.Context, log *slog.Logger, out *os.File, dirs
 	defer desk.Close()
 	desk.SetLessons(lessons)
 	if err := desk.Resume(ctx); err != nil {
-		return err
-	}
-	proxies, err := prefixes(c.proxies)
-	if err != nil {
 		return err
 	}
 	site, err := web.New(web.Config{
@@ -188,17 +191,20 @@ func loadLessons(log *slog.Logger, dirs []string) ([]*labs.Lesson, error) {
 	for _, dir := range dirs {
 		root, err := os.OpenRoot(dir) // links cannot lead out of it
 		if err != nil {
-			return nil, &labs.Problem{Kind: labs.ErrInvalid, Say: fmt.Sprintf("The labs in %s cannot be read.", dir), Cause: err}
+			return nil, &labs.Problem{Kind: labs.ErrInvalid, Say: fmt.Sprintf("The labs in %s cannot be read. Name a directory that is a lab, with a lab.md, or that holds some.", dir), Cause: err}
 		}
 		sources = append(sources, struct {
 			name string
 			fsys fs.FS
-		}{dir, root.FS()})
+		}{dir, folder{root}})
 	}
 	var all []*labs.Lesson
 	from := make(map[string]string)
 	for _, s := range sources {
 		lessons, mistakes := markdown.LoadAll(s.fsys)
+		if len(lessons) == 0 && len(mistakes) == 0 {
+			log.Warn("there are no labs here: a lab is a folder with a lab.md", "in", s.name)
+		}
 		for _, m := range mistakes {
 			level := slog.LevelError
 			if m.Warn {
@@ -218,18 +224,29 @@ func loadLessons(log *slog.Logger, dirs []string) ([]*labs.Lesson, error) {
 	return all, nil
 }
 
-// findImages says early which sandbox image is missing.
-func (c *config) findImages(cfg local.Config, lessons []*labs.Lesson) error {
+// withImages leaves out the labs whose sandbox image is missing, and says how
+// to get it. With none left there is nothing to serve.
+func withImages(log *slog.Logger, cfg local.Config, lessons []*labs.Lesson) (served []*labs.Lesson, err error) {
+	var first error
+	var missing []string
 	for _, l := range lessons {
-		if _, err := cfg.Image(l.Image); err != nil {
-			name := l.Image
-			if name == "docker" && c.engine != "" {
-				name = c.engine
-			}
-			return &labs.Problem{Kind: labs.ErrNotFound, Say: fmt.Sprintf("The lab %s needs the sandbox image %s, which has not been built. Build it with: berth image build %s", l.ID, name, name), Cause: err}
+		_, err := cfg.Image(l.Image)
+		if err == nil {
+			served = append(served, l)
+			continue
+		}
+		missing = append(missing, l.ID)
+		if first == nil {
+			first = err
 		}
 	}
-	return nil
+	if len(served) == 0 && first != nil {
+		return nil, fmt.Errorf("no lab can be served: %w", first)
+	}
+	if first != nil {
+		log.Error("labs are left out, because their sandbox images are missing", "labs", missing, "why", say(first))
+	}
+	return served, nil
 }
 
 // mirror starts the built-in registry for the sandboxes and begins to fetch

@@ -22,6 +22,9 @@ Images, the mirror and progress stay. A running server has to be stopped first.`
 			if err != nil {
 				return err
 			}
+			if err := needRoot("Ending sandboxes and taking their mounts and firewall rules away needs root."); err != nil {
+				return err
+			}
 			cfg, err := c.local(log)
 			if err != nil {
 				return err
