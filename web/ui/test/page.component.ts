@@ -504,8 +504,9 @@ describe("the session", () => {
       await page.locator(".menu .over").click();
     };
     await over();
+    await page.waitForSelector("dialog[open]");
     await page.keyboard.press("Escape");
-    assert.equal(await page.locator("dialog").count(), 0);
+    await page.waitForSelector("dialog", { state: "detached" });
     assert.equal(f.state.session, id);
     await over();
     await page.locator("dialog .danger").click();
