@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test bench build check-root check-tools packages test-packages images lint go-test ui-test clean
+.PHONY: run test bench build check-root check-tester check-tools packages test-packages images lint go-test ui-test clean
 
 GO      ?= go
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
@@ -68,7 +68,11 @@ images: check-root packages build
 	$(SUDO) bin/berth image build --state $(STATE)
 
 # Everything, on a fresh machine too.
-test: test-packages build lint ui-test go-test
+test: check-tester test-packages build lint ui-test go-test
+
+# The tests make sandboxes themselves.
+check-tester:
+	@[ "$$(id -u)" = 0 ] || { echo "The tests make real sandboxes, which needs root. Run them as root, or with: sudo -E make test"; exit 1; }
 
 lint: web/dist/app.js
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

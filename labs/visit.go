@@ -176,6 +176,7 @@ func (d *Desk) live(v *visit) (reason string) {
 		}
 		return d.failed(v, err)
 	}
+	looked, clock := time.Now(), d.Now() // before anybody can know that it is ready
 	v.mu.Lock()
 	v.phase = PhaseReady
 	sb := v.sandbox
@@ -202,7 +203,7 @@ func (d *Desk) live(v *visit) (reason string) {
 			}
 		})
 	}
-	return d.keep(v, sb)
+	return d.keep(v, sb, looked, clock)
 }
 
 // failed tells that the sandbox could not be started, and keeps the session
@@ -337,8 +338,9 @@ func (d *Desk) roomAgain() {
 // How long a notice is not said again, 30 s for those that are not listed.
 var noticePauses = map[string]time.Duration{"disk": 5 * time.Minute, "time": 2 * time.Minute, "idle": 5 * time.Minute}
 
-// keep watches over a ready sandbox: its time, its limits and its life.
-func (d *Desk) keep(v *visit, sb Sandbox) (reason string) {
+// keep watches over a ready sandbox: its time, its limits and its life. At
+// looked, on the machine's own clock, the desk's clock was clock.
+func (d *Desk) keep(v *visit, sb Sandbox, looked, clock time.Time) (reason string) {
 	const every = 3 * time.Second
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -359,7 +361,6 @@ func (d *Desk) keep(v *visit, sb Sandbox) (reason string) {
 	}
 	var last Usage
 	trouble := false
-	looked, clock := time.Now(), d.Now()
 	shown := clock // when its page was last seen to be open
 	for first := true; ; first = false {
 		now, ran := d.Now(), time.Since(looked)
