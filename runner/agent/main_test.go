@@ -195,7 +195,7 @@ func TestAsPID1(t *testing.T) {
 	if out, exit := run(`tr '\0' ' ' < /proc/1/cmdline; getent hosts "$(hostname)" > /dev/null || echo nameless`); exit != 0 || strings.Contains(out, "nameless") {
 		t.Errorf("PID 1 is %q, exit %d", out, exit)
 	}
-	if out, _ := run(`yes | head -1 > /dev/null; echo ${PIPESTATUS[0]}; grep SigIgn /proc/self/status`); !strings.HasPrefix(out, "141\n") || !strings.Contains(out, "0000000000000000") {
+	if out, _ := run(`yes | head -1 > /dev/null; echo ${PIPESTATUS[0]}; echo $((0x$(awk '/SigIgn/ {print $2}' /proc/self/status) & 0x7fffffff))`); out != "141\n0\n" { // from 32 on they are the C library's own
 		t.Errorf("signals are ignored in what the agent starts: %q", out)
 	}
 	if out, exit := run(`for s in HUP INT QUIT ILL TRAP ABRT BUS FPE SEGV PIPE ALRM USR1 USR2 STKFLT SYS XCPU IO KILL STOP TSTP; do kill -$s 1 || exit 1; done; sleep 0.2; echo alive`); out != "alive\n" {
