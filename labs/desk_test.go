@@ -786,9 +786,7 @@ func TestAPlaceInTheQueueIsNotKeptForever(t *testing.T) {
 		got, err := f.State(t.Context(), f.learner, s.Session)
 		return err == nil && hasEnded(got) && got.Reason != ""
 	})
-	if f.OpenCount() != 0 {
-		t.Error("it is still in the books")
-	}
+	soon(t, "it is out of the books", func() bool { return f.OpenCount() == 0 })
 }
 
 func TestAJumpOfTheClockCostsNoTime(t *testing.T) {

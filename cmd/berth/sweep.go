@@ -29,6 +29,8 @@ Images, the mirror and progress stay. A running server has to be stopped first.`
 			if err != nil {
 				return err
 			}
+			// Whatever --max the server had: as many as the addresses allow.
+			cfg.Max = min(4096, 1<<(32-cfg.Network.Bits())-3)
 			boxes, err := local.New(cmd.Context(), cfg)
 			if err != nil {
 				return err
