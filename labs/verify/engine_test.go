@@ -71,6 +71,9 @@ func (e *realEngine) start(tb testing.TB) {
 	}
 	defer log.Close()
 	os.Remove(filepath.Join(e.dir, "pid"))
+	// In a new pid namespace its number is soon somebody else's, and dockerd
+	// would wait for that to be containerd.
+	os.Remove(filepath.Join(e.dir, "exec", "containerd", "containerd.pid"))
 	cmd := exec.Command("unshare", "--net", "--mount", "--pid", "--mount-proc", "--kill-child", "dockerd",
 		"--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"),
 		"--pidfile", filepath.Join(e.dir, "pid"), "-H", "unix://"+e.socket,
