@@ -136,9 +136,19 @@ func (s *Store) open(ctx context.Context) error {
 	s.readers.SetMaxIdleConns(n)
 	s.writer = newWriter(s.main)
 
+	// Two programs that open a new file at once both switch it to WAL, and
+	// SQLite does not wait for that lock as it does for others.
 	var mode string
-	if err := s.main.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
-		return s.explain("open", err)
+	for deadline := time.Now().Add(busyTimeout); ; {
+		err := s.main.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode)
+		if err == nil {
+			break
+		}
+		var e *sqlite.Error
+		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+			return s.explain("open", err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	if mode != "wal" {
 		s.log.Warn("progress database is not in WAL mode; its file system may lack shared memory, and reads will wait for writes", "path", s.path, "mode", mode)
