@@ -27,6 +27,11 @@ type DeskConfig struct {
 	Idle       time.Duration // a sandbox whose page is closed ends this long after it was last used or shown; an open page has three times as long
 	PerLearner int           // open sessions of one learner
 	Limits     Limits        // of every sandbox
+
+	// PreviewURL gives the address of a preview of this name, without a final "/";
+	// with port 0 the word PORT stands where the port belongs. nil: there are
+	// no previews.
+	PreviewURL func(name string, host, port int) string
 }
 
 // A Desk brings learners, lessons and sandboxes together: it opens sessions,
@@ -44,6 +49,7 @@ type Desk struct {
 	mu      sync.Mutex
 	closed  bool // nothing more may be owned
 	lessons []*Lesson
+	wrong   map[string][]Mistake     // by Lesson.ID, while lessons are being written
 	visits  map[string]*visit        // open sessions by Session.ID
 	opening map[string]chan struct{} // learners whose labs are being opened or reset; closed afterwards
 	queue   []*visit                 // that wait for room, in order
@@ -89,6 +95,25 @@ func (d *Desk) Lesson(id string) (*Lesson, error) {
 	return nil, &Problem{Kind: ErrNotFound, Say: "There is no lab of that name here. The list of labs shows those there are."}
 }
 
+// personal gives the lesson with the values of one learner.
+func (d *Desk) personal(l *Lesson, learner string) *Lesson {
+	return l.For(learner, func(host, port int) string {
+		if d.PreviewURL == nil {
+			return fmt.Sprintf("http://localhost:%d", port)
+		}
+		return d.PreviewURL(PreviewName(learner, l.ID), host, port)
+	})
+}
+
+// Personal gives the lesson as this learner sees it, with their values.
+func (d *Desk) Personal(learner, lesson string) (*Lesson, error) {
+	l, err := d.Lesson(lesson)
+	if err != nil {
+		return nil, err
+	}
+	return d.personal(l, learner), nil
+}
+
 // NewLearner makes a learner and the token that the browser keeps.
 func (d *Desk) NewLearner(ctx context.Context) (l Learner, token string, err error) {
 	token = rand.Text() + rand.Text()
@@ -132,7 +157,7 @@ func (d *Desk) Resume(ctx context.Context) error {
 	}
 	now := d.Now()
 	for _, s := range open {
-		sb := byID[s.Sandbox]
+		sb := adopted(byID, s)
 		lesson, lerr := d.Lesson(s.Lesson)
 		lost := ""
 		switch {
@@ -150,7 +175,9 @@ func (d *Desk) Resume(ctx context.Context) error {
 			}
 			continue
 		}
-		delete(byID, s.Sandbox)
+		for _, id := range s.sandboxes() {
+			delete(byID, id)
+		}
 		v, err := d.newVisit(ctx, s, lesson)
 		if err != nil {
 			return err
@@ -176,6 +203,19 @@ func (d *Desk) Resume(ctx context.Context) error {
 	return nil
 }
 
+// adopted gives the sandboxes of a session, or nil when one is missing.
+func adopted(byID map[string]Sandbox, s Session) Sandbox {
+	var all []Sandbox
+	for _, id := range s.sandboxes() {
+		sb := byID[id]
+		if sb == nil {
+			return nil
+		}
+		all = append(all, sb)
+	}
+	return together(all)
+}
+
 var errRestarting = &Problem{Kind: ErrBusy, Say: "The server is restarting. Try again in a moment."}
 
 // storeTime bounds what is stored although whoever asked for it may be gone.
@@ -191,6 +231,9 @@ func (d *Desk) Open(ctx context.Context, learner, lesson string) (State, error) 
 	l, err := d.Lesson(lesson)
 	if err != nil {
 		return State{}, err
+	}
+	if l.Cannot != "" {
+		return State{}, &Problem{Kind: ErrInvalid, Say: l.Cannot}
 	}
 	leave, err := d.enter(ctx, learner)
 	if err != nil {
@@ -462,13 +505,100 @@ func (d *Desk) Check(ctx context.Context, learner, session, check string) (Resul
 	if err != nil {
 		return Result{}, err
 	}
-	c, _, ok := v.lesson.Check(check)
+	l, _ := v.current()
+	c, _, ok := l.Check(check)
 	if !ok {
 		return Result{}, fmt.Errorf("check %q: %w", check, ErrNotFound)
 	}
-	r := d.Verifier.Check(ctx, v.lesson, c, sb)
+	if c.Quiz != nil {
+		return Result{}, &Problem{Kind: ErrInvalid, Say: "This is a question: answer it in the text."}
+	}
+	r := d.Verifier.Check(ctx, l, c, sb)
 	d.report(v, r)
 	return r, nil
+}
+
+// maxAnswer bounds the text of an answer, in bytes.
+const maxAnswer = 1 << 10
+
+// Answer takes a learner's answer to a question.
+func (d *Desk) Answer(_ context.Context, learner, session, check string, a Answer) (Result, error) {
+	v, err := d.visit(learner, session)
+	if err != nil {
+		return Result{}, err
+	}
+	l, _ := v.current()
+	c, _, ok := l.Check(check)
+	if !ok || c.Quiz == nil {
+		return Result{}, fmt.Errorf("question %q: %w", check, ErrNotFound)
+	}
+	if len(a.Text) > maxAnswer || len(a.Picked) > len(c.Quiz.Choices) {
+		return Result{}, &Problem{Kind: ErrInvalid, Say: "This is longer than an answer can be."}
+	}
+	r := Result{Check: c.ID, Status: Failed, Expected: "the right answer", Seen: "another answer", At: d.Now()}
+	if c.Quiz.Test(a) {
+		r.Status, r.Seen = Passed, "the right answer"
+	}
+	d.report(v, r)
+	return r, nil
+}
+
+// Arrive says that the learner has come to a part of a paged lesson: a step,
+// IntroID or FinishID. What is to happen then happens once.
+func (d *Desk) Arrive(ctx context.Context, learner, session, part string) error {
+	sb, err := d.Sandbox(ctx, learner, session)
+	if err != nil {
+		return err
+	}
+	v, err := d.visit(learner, session)
+	if err != nil {
+		return err
+	}
+	l, _ := v.current()
+	a, ok := l.ArrivalAt(part)
+	if !ok {
+		return fmt.Errorf("part %q: %w", part, ErrNotFound)
+	}
+	if !l.Paged {
+		return nil
+	}
+	v.arriving.Lock()
+	defer v.arriving.Unlock()
+	if v.arrived[part] {
+		return nil
+	}
+	if err := a.Arrive(ctx, sb, part); err != nil {
+		return fmt.Errorf("arrive at %s: %w", part, err)
+	}
+	v.arrived[part] = true
+	return nil
+}
+
+// SandboxOn gives one of the session's sandboxes, from 1, as Sandbox does.
+func (d *Desk) SandboxOn(ctx context.Context, learner, session string, host int) (Sandbox, error) {
+	sb, err := d.Sandbox(ctx, learner, session)
+	if err != nil {
+		return nil, err
+	}
+	return on(sb, host)
+}
+
+// Preview gives the sandbox that a preview of this name shows, waiting
+// until it has started, and its session. ErrNotFound when it is not the
+// learner's.
+func (d *Desk) Preview(ctx context.Context, learner, name string, host int) (sb Sandbox, session string, err error) {
+	d.mu.Lock()
+	for id, v := range d.visits {
+		if v.session.Learner == learner && PreviewName(learner, v.session.Lesson) == name {
+			session = id
+		}
+	}
+	d.mu.Unlock()
+	if session == "" {
+		return nil, "", fmt.Errorf("preview %q: %w", name, ErrNotFound)
+	}
+	sb, err = d.SandboxOn(ctx, learner, session, host)
+	return sb, session, err
 }
 
 // WriteFile writes a file block of the lesson into the sandbox.
@@ -481,10 +611,11 @@ func (d *Desk) WriteFile(ctx context.Context, learner, session, block string) er
 	if err != nil {
 		return err
 	}
-	for i := range v.lesson.Steps {
-		for _, f := range v.lesson.Steps[i].Files {
-			if f.ID == block {
-				return writeFile(ctx, sb, f.Path, f.Text)
+	l, _ := v.current()
+	for i := range l.Steps {
+		for j := range l.Steps[i].Files {
+			if f := &l.Steps[i].Files[j]; f.ID == block {
+				return f.Write(ctx, sb)
 			}
 		}
 	}
@@ -497,7 +628,8 @@ func (d *Desk) Hint(_ context.Context, learner, session, step string, n int) (ht
 	if err != nil {
 		return "", false, err
 	}
-	st, ok := v.lesson.Step(step)
+	l, _ := v.current()
+	st, ok := l.Step(step)
 	if !ok || n < 1 || n > len(st.Hints) {
 		return "", false, fmt.Errorf("hint %d of step %q: %w", n, step, ErrNotFound)
 	}
@@ -511,7 +643,8 @@ func (d *Desk) Solution(_ context.Context, learner, session, step string) (html 
 	if err != nil {
 		return "", err
 	}
-	st, ok := v.lesson.Step(step)
+	l, _ := v.current()
+	st, ok := l.Step(step)
 	if !ok || st.Solution.HTML == "" {
 		return "", fmt.Errorf("solution of step %q: %w", step, ErrNotFound)
 	}

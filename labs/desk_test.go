@@ -18,13 +18,14 @@ import (
 // shelf is a Runner whose sandboxes are shelves in memory: they keep what was
 // unpacked, say what was done to them, and can be told to misbehave.
 type shelf struct {
-	mu     sync.Mutex
-	max    int // sandboxes at a time, 0 for any number
-	broken error
-	stuck  chan struct{} // starts wait until it is closed or their time is over
-	clings int           // how often a sandbox refuses to be destroyed
-	live   map[string]*box
-	n      int
+	mu        sync.Mutex
+	max       int // sandboxes at a time, 0 for any number
+	broken    error
+	stuck     chan struct{} // starts wait until it is closed or their time is over
+	clings    int           // how often a sandbox refuses to be destroyed
+	live      map[string]*box
+	n         int
+	connected []string
 }
 
 func (s *shelf) Start(ctx context.Context, spec labs.Spec) (labs.Sandbox, error) {
@@ -80,18 +81,82 @@ type box struct {
 
 	mu       sync.Mutex
 	unpacked []string
-	setups   []string
+	setups   []string // what Exec was given on its input, or its last argument
+	typed    []string // "terminal: bytes"
+	files    map[string]string
 	usage    labs.Usage
 	gone     bool
 }
 
 func (b *box) ID() string { return b.id }
 func (b *box) Exec(_ context.Context, c labs.Cmd) (int, error) {
+	said := c.Args[len(c.Args)-1]
+	if c.Stdin != nil {
+		p, err := io.ReadAll(c.Stdin)
+		if err != nil {
+			return 0, err
+		}
+		said += " < " + string(p)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.setups = append(b.setups, c.Args[len(c.Args)-1])
+	b.setups = append(b.setups, said)
 	return 0, nil
 }
+func (b *box) ReadFile(_ context.Context, name string, _ int64) ([]byte, labs.Version, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	text, ok := b.files[name]
+	if !ok {
+		return nil, "", labs.ErrNotFound
+	}
+	return []byte(text), labs.Version("v" + text), nil
+}
+func (b *box) WriteFile(_ context.Context, name string, text []byte, was labs.Version) (labs.Version, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old, ok := b.files[name]; ok && was != labs.Version("v"+old) || !ok && was != "" {
+		return "", labs.ErrChanged
+	}
+	if b.files == nil {
+		b.files = make(map[string]string)
+	}
+	b.files[name] = string(text)
+	return labs.Version("v" + string(text)), nil
+}
+func (b *box) Attach(_ context.Context, name string, _ labs.Viewer) (labs.Attachment, error) {
+	return &keyboard{box: b, name: name, gone: make(chan struct{})}, nil
+}
+func (b *box) Terminals(context.Context) ([]string, error) { return []string{"1"}, nil }
+
+// keyboard is an attachment that keeps what is typed.
+type keyboard struct {
+	*box
+	name  string
+	begun bool
+	gone  chan struct{}
+	once  sync.Once
+}
+
+func (k *keyboard) ReadFrame() (labs.Frame, error) {
+	if !k.begun {
+		k.begun = true
+		return labs.StartFrame(0, labs.Size{Rows: 24, Cols: 80}), nil
+	}
+	<-k.gone
+	return labs.Frame{}, io.EOF
+}
+func (k *keyboard) WriteFrame(f labs.Frame) error {
+	id, text, err := f.Command()
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.typed = append(k.typed, k.name+" "+id+": "+string(text))
+	return nil
+}
+func (k *keyboard) Close() error { k.once.Do(func() { close(k.gone) }); return nil }
 func (b *box) Unpack(_ context.Context, dir string, r io.Reader) error {
 	p, err := io.ReadAll(r)
 	b.mu.Lock()
@@ -153,9 +218,10 @@ type fixture struct {
 
 var lesson = &labs.Lesson{
 	ID: "tar", Title: "Tar", Image: "docker",
-	Dir: fstest.MapFS{"files/run.sh": {Data: []byte("#!/bin/sh\n")}},
+	Dir:    fstest.MapFS{"files/run.sh": {Data: []byte("#!/bin/sh\n")}},
+	Assets: []labs.Asset{{From: "files/run.sh", To: "~/run.sh"}},
 	Steps: []labs.Step{
-		{ID: "one", Setup: []string{"mkdir x"}, Checks: []labs.Check{{ID: "one/1"}, {ID: "one/2", Optional: true}},
+		{ID: "one", Arrival: labs.Arrival{Setup: []labs.Setup{{Code: "mkdir x"}}}, Checks: []labs.Check{{ID: "one/1"}, {ID: "one/2", Optional: true}},
 			Hints: []string{"look", "closer"}, Solution: labs.Solution{HTML: "<p>so"}, Files: []labs.FileBlock{{ID: "one/file-1", Path: "~/a/b", Text: "text"}}},
 		{ID: "two", Checks: []labs.Check{{ID: "two/1"}}},
 	},
@@ -244,7 +310,7 @@ func TestOpenPreparesTheSandbox(t *testing.T) {
 	b := f.box(t)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.setups) != 1 || b.setups[0] != "mkdir x" {
+	if len(b.setups) != 1 || b.setups[0] != "-s < mkdir x" {
 		t.Errorf("setups run: %q", b.setups)
 	}
 	if len(b.unpacked) != 1 || b.unpacked[0][:9] != "~/ run.sh" {

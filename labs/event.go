@@ -6,8 +6,8 @@ import "sync"
 // look: a page that lost some reads the whole state again.
 type Event struct {
 	Session string
-	Kind    string // "result", "state", "notice"
-	Data    any    // Result, State, Notice; marshals to JSON
+	Kind    string // "result", "state", "notice", "lesson"
+	Data    any    // ResultEvent, State, Notice, LessonEvent; marshals to JSON
 }
 
 // A Notice is a sentence for the learner, such as a limit that was reached.

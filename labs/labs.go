@@ -23,6 +23,7 @@ var (
 	ErrInvalid   = errors.New("not valid")
 	ErrBusy      = errors.New("no room at the moment") // try again later
 	ErrGone      = errors.New("gone")                  // it was there and has ended
+	ErrChanged   = errors.New("changed meanwhile")     // somebody else was first
 )
 
 // A Problem is an error that carries a sentence for the person who meets it,

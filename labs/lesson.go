@@ -14,23 +14,102 @@ type Lesson struct {
 	Summary string // one sentence, plain text
 	Level   string // "beginner", "intermediate", "advanced" or ""
 	Minutes int    // how long it takes, 0 if not said
+	Course  string // title of the course it belongs to, or ""
+	Format  Format // what it was written in
 
-	Image  string // sandbox image: the name of a recipe, "docker" by default
-	Pulls  []Pull // container images to have ready before the lesson starts
-	Egress Egress // what the sandbox may reach
+	Image    string // sandbox image: the name of a recipe, "docker" by default
+	Pulls    []Pull // container images to have ready before the lesson starts
+	Egress   Egress // what the sandbox may reach
+	Hosts    int    // sandboxes on one private network; 0 and 1 are one
+	Hostname string // of the first sandbox, "" for whatever it has; then host02 and so on
+	Assets   []Asset
+	Vars     []Var  // values that differ per learner
+	Cannot   string // why it can be read here but not run, one sentence, or ""
 
-	Intro  string // HTML before the first step, sanitized
+	Paged     bool // one step is shown at a time, and what happens on arriving at it waits until then
+	Layout    Layout
+	Open      string // file or folder that the editor opens first, "" for the home
+	Greeting  string // shown once in the first terminal; may hold ANSI sequences
+	Terminals []TerminalTab
+	Tabs      []Tab
+
+	Intro  Part // before the first step
 	Steps  []Step
-	Finish string // HTML of the finish page, sanitized
+	Finish Part // of the finish page
 
-	Dir    fs.FS  // the lab's folder; its files/ go to the learner's home, images are shown
+	Dir    fs.FS  // the folder that Assets and images are read from
 	Source string // the file it was read from, for messages
+}
+
+// A Format is what a lesson was written in.
+type Format string
+
+const (
+	FormatBerth      Format = "berth"
+	FormatKatacoda   Format = "katacoda"
+	FormatOReilly    Format = "oreilly"
+	FormatKillercoda Format = "killercoda"
+	FormatDockerPost Format = "play-with-docker"
+	FormatMarkdown   Format = "markdown" // plain Markdown, or a Jekyll post
+)
+
+// A Layout says what stands beside the text.
+type Layout string
+
+const (
+	LayoutTerminal Layout = "terminal" // the default
+	LayoutEditor   Layout = "editor"   // the editor above the terminal
+)
+
+// A Part is text of a lesson that is not a step.
+type Part struct {
+	HTML    string // sanitized
+	Arrival Arrival
+}
+
+// An Arrival is what happens when a learner first comes to a part of a paged
+// lesson; in one that is not paged, before the session is ready. Both begin
+// together.
+type Arrival struct {
+	Setup []Setup   // hidden, not waited for
+	Type  []Command // typed where the learner sees it, in order
+}
+
+// A Setup is bash that runs as root, hidden.
+type Setup struct {
+	Code string
+	Host int // the sandbox, from 1; 0 is the first
 }
 
 // A Pull is a container image that a lesson names.
 type Pull struct {
 	Ref     string // as the learner types it: redis:3.2.11-alpine
 	Standin string // recipe of an image to use when Ref cannot be had, or ""
+}
+
+// An Asset is a file or directory that is put into the sandbox before the
+// lesson begins.
+type Asset struct {
+	From string      // regular file in Lesson.Dir; "" makes an empty directory
+	To   string      // path in the sandbox: absolute or "~/…"
+	Mode fs.FileMode // 0: executable when the file begins with #!
+	Host int         // the sandbox, from 1; 0 is the first
+}
+
+// A TerminalTab is a terminal that is open from the start.
+type TerminalTab struct {
+	Name    string // of the terminal, such as "1" or "1@2": see ValidTerminal
+	Title   string // on its tab, or ""
+	Command string // typed when it opens, or ""
+}
+
+// A Tab shows a page beside the terminals: a preview of a port, or an address.
+type Tab struct {
+	Title string
+	Port  int    // 0: URL
+	Host  int    // the sandbox whose port it is, from 1; 0 is the first
+	Path  string // of the preview, begins with "/" or is ""
+	URL   string // https address that is opened in a window of its own
 }
 
 // A Step is one section of a lesson.
@@ -43,29 +122,44 @@ type Step struct {
 	Checks   []Check
 	Hints    []string // HTML, shown on request, one after the other
 	Solution Solution // not sent to the page until asked for
-	Setup    []string // bash, run hidden before the step is first shown
+	Arrival  Arrival
 }
 
 // A Command is something a click types into a terminal.
 type Command struct {
 	ID        string // "step/n", unique in the lesson
 	Code      string // exact bytes, without a final newline
-	Terminal  string // "1" unless the lesson says otherwise
+	Terminal  string // "1" unless the lesson says otherwise: see ValidTerminal
 	Interrupt bool   // send Ctrl-C first
 	Once      bool   // offer it once only
+	Keys      bool   // Code is keys in caret notation, such as ^C, sent without Enter
+	NoEnter   bool   // Code is typed without Enter
 }
 
 // A FileBlock is a file that a click writes.
 type FileBlock struct {
-	ID   string // "step/file-n"
-	Path string // "~/…" or absolute
-	Text string
+	ID     string // "step/file-n"
+	Path   string // "~/…" or absolute
+	Text   string
+	Mode   FileMode
+	Marker string // of FileInsert: the first line that holds it is replaced by Text
+	Host   int    // the sandbox, from 1; 0 is the first
 }
+
+// A FileMode says how a FileBlock gets into a file that is there already.
+type FileMode string
+
+const (
+	FileReplace FileMode = "" // the whole file becomes Text
+	FileAppend  FileMode = "append"
+	FilePrepend FileMode = "prepend"
+	FileInsert  FileMode = "insert"
+)
 
 // A Solution shows how a step is done; Commands are what berth test types.
 type Solution struct {
 	HTML     string
-	Commands []string
+	Commands []Command
 }
 
 // Egress says what a sandbox may reach outside itself.
@@ -76,6 +170,27 @@ const (
 	EgressMirror   Egress = "mirror"   // the built-in registry only
 	EgressInternet Egress = "internet" // public addresses, never private ranges
 )
+
+// Ids of the parts that are not steps, where an arrival is meant. No step has
+// them.
+const (
+	IntroID  = "intro"
+	FinishID = "finish"
+)
+
+// ArrivalAt gives what happens at a step, at IntroID or at FinishID.
+func (l *Lesson) ArrivalAt(part string) (*Arrival, bool) {
+	switch part {
+	case IntroID:
+		return &l.Intro.Arrival, true
+	case FinishID:
+		return &l.Finish.Arrival, true
+	}
+	if st, ok := l.Step(part); ok {
+		return &st.Arrival, true
+	}
+	return nil, false
+}
 
 // Step returns the step with this id.
 func (l *Lesson) Step(id string) (*Step, bool) {
@@ -101,11 +216,11 @@ func (l *Lesson) Check(id string) (*Check, *Step, bool) {
 
 // A Mistake is something wrong in a lesson's source, told to its author.
 type Mistake struct {
-	File string // relative to the folder that was loaded
-	Line int    // from 1; 0 when it concerns the whole file
-	What string // what is wrong, one sentence without a final dot
-	Hint string // what to do about it, or ""
-	Warn bool   // the lesson still works
+	File string `json:"file"`           // relative to the folder that was loaded
+	Line int    `json:"line,omitempty"` // from 1; 0 when it concerns the whole file
+	What string `json:"what"`           // what is wrong, one sentence without a final dot
+	Hint string `json:"hint,omitempty"` // what to do about it, or ""
+	Warn bool   `json:"warn,omitempty"` // the lesson still works
 }
 
 // Error gives "file:line: what; hint".

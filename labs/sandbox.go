@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -76,6 +77,16 @@ type Sandbox interface {
 	// TarNames lists the names of a tar file's regular files (gzip is
 	// understood), at most limit of them. ErrInvalid when it is no tar file.
 	TarNames(ctx context.Context, path string, limit int) ([]string, error)
+	// List gives what a directory holds, by name, at most limit entries.
+	// ErrNotFound when there is no such directory.
+	List(ctx context.Context, dir string, limit int) ([]FileInfo, error)
+	// ReadFile reads a regular file of at most limit bytes and tells its
+	// version. ErrNotFound, or ErrInvalid when it is no regular file or larger.
+	ReadFile(ctx context.Context, path string, limit int64) (text []byte, v Version, err error)
+	// WriteFile replaces a file in one step, keeping its mode and owner, when it
+	// still has the version was ("": it must not be there; its directories are
+	// made). ErrChanged when it has another one.
+	WriteFile(ctx context.Context, path string, text []byte, was Version) (Version, error)
 	// Unpack writes the entries of a tar stream below dir, as the learner.
 	Unpack(ctx context.Context, dir string, tar io.Reader) error
 
@@ -87,6 +98,19 @@ type Sandbox interface {
 
 	// Destroy ends everything inside and removes every trace. Idempotent.
 	Destroy() error
+}
+
+// A Version names the content of a file: another content has another version.
+type Version string
+
+// A Networker is a Runner whose sandboxes can be put onto one private network.
+// It is found by type assertion.
+type Networker interface {
+	// Connect lets the sandboxes of these ids, and nobody else, reach each
+	// other on all ports until they are destroyed, also over a restart of the
+	// server. It gives their addresses, in the same order. Connecting them
+	// again is not an error.
+	Connect(ctx context.Context, ids ...string) ([]netip.Addr, error)
 }
 
 // EngineSocket is where a sandbox's Docker Engine listens.

@@ -1,6 +1,9 @@
 package labs
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // A Learner is somebody who learns here. No account is needed: the browser
 // keeps a token, the store only its hash.
@@ -15,11 +18,17 @@ type Session struct {
 	Learner string
 	Lesson  string // Lesson.ID
 	Sandbox string // Sandbox.ID, "" until it was started
+	Others  string // those of the second sandbox, the third …, of a lesson with several, with spaces between
 	Started time.Time
 	Expires time.Time // hard end, moved by Extend
 	Active  time.Time // when the learner last did something
 	Ended   time.Time // zero while open
 	Reason  string    // why it ended, one sentence for the learner
+}
+
+// sandboxes gives the ids of all of the session's sandboxes.
+func (s *Session) sandboxes() []string {
+	return append([]string{s.Sandbox}, strings.Fields(s.Others)...)
 }
 
 // Open reports whether the session has not ended.

@@ -6,115 +6,331 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
-// prepare puts the lab's files/ into the learner's home and runs the setups of
-// its steps, in their order.
-func prepare(ctx context.Context, l *Lesson, sb Sandbox) error {
-	if l.Dir != nil {
-		b, err := tarFiles(l.Dir, "files")
-		if err != nil {
+// GreetingFile is where a sandbox keeps what its first terminal shows first.
+const GreetingFile = "/run/berth/greeting"
+
+// prepare makes fresh sandboxes ready for the lesson: its files, its greeting
+// and, where nothing waits for the learner to arrive, its set-up.
+func (d *Desk) prepare(ctx context.Context, l *Lesson, sb Sandbox) error {
+	if err := d.introduce(ctx, l, sb); err != nil {
+		return err
+	}
+	for i, one := range each(sb) {
+		if err := putAssets(ctx, l, one, i+1); err != nil {
 			return err
 		}
-		if b.Len() > 0 {
-			if err := sb.Unpack(ctx, "~/", b); err != nil {
-				return fmt.Errorf("put the lab's files into the home: %w", err)
-			}
+	}
+	if l.Greeting != "" {
+		if _, err := sb.WriteFile(ctx, GreetingFile, []byte(l.Greeting), ""); err != nil && !errors.Is(err, ErrChanged) {
+			return fmt.Errorf("write the greeting: %w", err)
 		}
 	}
-	for i := range l.Steps {
-		for _, code := range l.Steps[i].Setup {
-			var out bytes.Buffer
-			exit, err := sb.Exec(ctx, Cmd{Args: []string{"bash", "-c", code}, Stdout: &head{b: &out}, Stderr: &head{b: &out}})
+	if l.Paged {
+		return nil
+	}
+	for _, part := range l.parts() {
+		a, _ := l.ArrivalAt(part)
+		for _, st := range a.Setup {
+			one, err := on(sb, st.Host)
 			if err != nil {
-				return fmt.Errorf("setup of step %s: %w", l.Steps[i].ID, err)
+				return err
 			}
-			if exit != 0 {
-				return fmt.Errorf("setup of step %s: exit %d: %s", l.Steps[i].ID, exit, out.String())
+			if err := runHidden(ctx, one, Cmd{Args: []string{"bash", "-s"}, Stdin: strings.NewReader(st.Code)}, "set-up of "+part); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// maxLabFiles is how many bytes of files one lab may bring, 64 MiB.
-const maxLabFiles = 64 << 20
-
-// tarFiles packs the folder dir of fsys, with names relative to it; nothing
-// when there is no such folder. Embedded files have no execute bits, so a file
-// that begins with #! gets them.
-func tarFiles(fsys fs.FS, dir string) (*bytes.Buffer, error) {
-	var b bytes.Buffer
-	if _, err := fs.Stat(fsys, dir); errors.Is(err, fs.ErrNotExist) {
-		return &b, nil
+// parts lists the ids of everything that has an arrival, in order.
+func (l *Lesson) parts() []string {
+	ids := []string{IntroID}
+	for i := range l.Steps {
+		ids = append(ids, l.Steps[i].ID)
 	}
-	w := tar.NewWriter(&b)
-	err := fs.WalkDir(fsys, dir, func(name string, e fs.DirEntry, err error) error {
-		if err != nil || name == dir {
-			return err
-		}
-		rel := strings.TrimPrefix(name, dir+"/")
-		if e.IsDir() {
-			return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: rel + "/", Mode: 0o755})
-		}
-		if !e.Type().IsRegular() {
-			return nil
-		}
-		data, err := fs.ReadFile(fsys, name)
+	return append(ids, FinishID)
+}
+
+// runHidden runs a command to its end; an exit status other than 0 is an error.
+func runHidden(ctx context.Context, sb Sandbox, cmd Cmd, what string) error {
+	var out head
+	cmd.Stdout, cmd.Stderr = &out, &out
+	exit, err := sb.Exec(ctx, cmd)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if exit != 0 {
+		return fmt.Errorf("%s: exit %d: %s", what, exit, out.b.String())
+	}
+	return nil
+}
+
+// Arrive carries out what happens when a learner first comes to a part of the
+// lesson: set-ups are started, hidden and not waited for, and what is to be
+// typed is typed. It happens once in a life of the sandbox, whoever asks and
+// however often, also over a restart of the server.
+func (a *Arrival) Arrive(ctx context.Context, sb Sandbox, part string) error {
+	for i, st := range a.Setup {
+		one, err := on(sb, st.Host)
 		if err != nil {
 			return err
 		}
-		if b.Len()+len(data) > maxLabFiles {
-			return fmt.Errorf("files of more than %s: %w", Bytes(maxLabFiles), ErrInvalid)
+		// The script outlives this connection, and leaves its output where an
+		// author finds it.
+		const start = `umask 077; d=/run/berth/arrivals; mkdir -p "$d" && mkdir "$d/$1" 2>/dev/null || exit 0
+cat >"$d/$1/script" && cd && setsid -f bash "$d/$1/script" >"$d/$1/log" 2>&1 </dev/null`
+		name := part + "-" + strconv.Itoa(i+1)
+		cmd := Cmd{Args: []string{"bash", "-c", start, "arrive", name}, Stdin: strings.NewReader(st.Code)}
+		if err := runHidden(ctx, one, cmd, "start the set-up of "+part); err != nil {
+			return err
 		}
-		return writeTar(w, rel, data)
-	})
-	if err == nil {
-		err = w.Close()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("pack the lab's files: %w", err)
+	for i, c := range a.Type {
+		if err := TypeCommand(ctx, sb, c, fmt.Sprintf("arrival/%s/%d", part, i+1)); err != nil {
+			return fmt.Errorf("type what %s begins with: %w", part, err)
+		}
 	}
-	return &b, nil
+	return nil
 }
 
-func writeTar(w *tar.Writer, name string, data []byte) error {
-	mode := int64(0o644)
-	if bytes.HasPrefix(data, []byte("#!")) {
-		mode = 0o755
+// TypeCommand types a command into its terminal, which is opened when it is
+// not, at most once for one id.
+func TypeCommand(ctx context.Context, sb Sandbox, c Command, id string) error {
+	at, err := sb.Attach(ctx, c.Terminal, Viewer{From: -1})
+	if err != nil {
+		return err
 	}
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(data)), ModTime: time.Now()}); err != nil {
+	defer at.Close()
+	if _, err := at.ReadFrame(); err != nil {
+		return fmt.Errorf("read the terminal's first frame: %w", err)
+	}
+	text := c.Typed()
+	for n := 0; len(text) > 0; n++ {
+		// A frame holds the id as well.
+		now := text[:min(len(text), MaxInput-512)]
+		text = text[len(now):]
+		if err := at.WriteFrame(CommandFrame(id+"/"+strconv.Itoa(n), now)); err != nil {
+			return err
+		}
+	}
+	// An attachment that is closed while the terminal still writes to it can
+	// take frames with it that were not read yet, and nothing says that they
+	// were: so go on reading for a moment.
+	leave := time.AfterFunc(typingGrace, func() { at.Close() })
+	defer leave.Stop()
+	for err == nil {
+		_, err = at.ReadFrame()
+	}
+	return nil
+}
+
+// typingGrace is how long what was typed has to be read by the terminal.
+const typingGrace = 250 * time.Millisecond
+
+// Typed gives the bytes that the command puts into a terminal.
+func (c *Command) Typed() []byte {
+	var b []byte
+	if c.Interrupt {
+		b = append(b, 3)
+	}
+	switch {
+	case c.Keys:
+		return append(b, keys(c.Code)...)
+	case c.NoEnter:
+		return append(b, c.Code...)
+	}
+	return append(append(b, c.Code...), '\n')
+}
+
+// keys reads caret notation: ^C is the byte 3, ^? is 127, ^^ is 30.
+func keys(s string) []byte {
+	var b []byte
+	for i := 0; i < len(s); i++ {
+		if s[i] != '^' || i+1 == len(s) {
+			b = append(b, s[i])
+			continue
+		}
+		i++
+		switch k := s[i] &^ 0x20; {
+		case s[i] == '?':
+			b = append(b, 127)
+		case s[i] >= '@' && s[i] <= '_':
+			b = append(b, s[i]-'@')
+		case k >= 'A' && k <= 'Z':
+			b = append(b, k-'@')
+		default:
+			b = append(b, '^', s[i])
+		}
+	}
+	return b
+}
+
+// maxLabFiles is how many bytes of files one lab may bring, 64 MiB.
+const maxLabFiles = 64 << 20
+
+// putAssets puts the lesson's files into one of its sandboxes.
+func putAssets(ctx context.Context, l *Lesson, sb Sandbox, host int) error {
+	for _, root := range []string{"~/", "/"} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		n := 0
+		for _, a := range l.Assets {
+			rel, below := strings.CutPrefix(a.To, root)
+			if !below || max(1, a.Host) != host {
+				continue
+			}
+			n++
+			if err := packAsset(w, &b, l.Dir, a, path.Clean(rel)); err != nil {
+				return fmt.Errorf("pack the lab's file %s: %w", a.From, err)
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		if err := w.Close(); err != nil {
+			return fmt.Errorf("pack the lab's files: %w", err)
+		}
+		if err := sb.Unpack(ctx, root, &b); err != nil {
+			return fmt.Errorf("put the lab's files into the sandbox: %w", err)
+		}
+	}
+	return nil
+}
+
+func packAsset(w *tar.Writer, b *bytes.Buffer, dir fs.FS, a Asset, name string) error {
+	if a.From == "" {
+		mode := int64(0o755)
+		if a.Mode != 0 {
+			mode = int64(a.Mode.Perm())
+		}
+		return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode, ModTime: time.Now()})
+	}
+	f, err := dir.Open(a.From)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxLabFiles+1))
+	if err != nil {
+		return err
+	}
+	if b.Len()+len(data) > maxLabFiles {
+		return fmt.Errorf("files of more than %s: %w", Bytes(maxLabFiles), ErrInvalid)
+	}
+	return writeTar(w, name, data, a.Mode)
+}
+
+// writeTar adds a file. Embedded files have no execute bits, so with no mode
+// given a file that begins with #! gets them.
+func writeTar(w *tar.Writer, name string, data []byte, mode fs.FileMode) error {
+	if mode == 0 {
+		mode = 0o644
+		if bytes.HasPrefix(data, []byte("#!")) {
+			mode = 0o755
+		}
+	}
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(mode.Perm()), Size: int64(len(data)), ModTime: time.Now()}); err != nil {
 		return err
 	}
 	_, err := w.Write(data)
 	return err
 }
 
-// writeFile writes one file; name is absolute or begins with "~/".
-func writeFile(ctx context.Context, sb Sandbox, name, text string) error {
-	root, rel := "/", strings.TrimPrefix(path.Clean(name), "/")
-	if home, ok := strings.CutPrefix(name, "~/"); ok {
+// maxBlockFile bounds a file that a block adds to, in bytes.
+const maxBlockFile = 8 << 20
+
+// Write writes the file of a block into its sandbox.
+func (f *FileBlock) Write(ctx context.Context, sb Sandbox) error {
+	sb, err := on(sb, f.Host)
+	if err != nil {
+		return err
+	}
+	for range 5 { // somebody else may write it at the same moment
+		before, was, err := sb.ReadFile(ctx, f.Path, maxBlockFile)
+		switch {
+		case errors.Is(err, ErrNotFound) && f.Mode == FileReplace:
+			return f.create(ctx, sb)
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return fmt.Errorf("read %s: %w", f.Path, err)
+		}
+		text, err := f.into(before)
+		if err != nil {
+			return err
+		}
+		if _, err = sb.WriteFile(ctx, f.Path, text, was); !errors.Is(err, ErrChanged) {
+			if err != nil {
+				return fmt.Errorf("write %s: %w", f.Path, err)
+			}
+			return nil
+		}
+	}
+	return &Problem{Kind: ErrBusy, Say: fmt.Sprintf("Something else keeps writing %s. Stop it and try again.", f.Path)}
+}
+
+// create writes a file that is not there yet, with the bits that its text asks
+// for.
+func (f *FileBlock) create(ctx context.Context, sb Sandbox) error {
+	root, rel := "/", strings.TrimPrefix(path.Clean(f.Path), "/")
+	if home, ok := strings.CutPrefix(f.Path, "~/"); ok {
 		root, rel = "~/", path.Clean(home)
 	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := errors.Join(writeTar(w, rel, []byte(text)), w.Close()); err != nil {
-		return fmt.Errorf("pack %s: %w", name, err)
+	if err := errors.Join(writeTar(w, rel, []byte(f.Text), 0), w.Close()); err != nil {
+		return fmt.Errorf("pack %s: %w", f.Path, err)
 	}
 	if err := sb.Unpack(ctx, root, &b); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return fmt.Errorf("write %s: %w", f.Path, err)
 	}
 	return nil
 }
 
+// into gives what the file becomes.
+func (f *FileBlock) into(before []byte) ([]byte, error) {
+	switch f.Mode {
+	case FileAppend:
+		if n := len(before); n > 0 && before[n-1] != '\n' {
+			before = append(before, '\n')
+		}
+		return append(before, f.Text...), nil
+	case FilePrepend:
+		return append([]byte(f.Text), before...), nil
+	case FileInsert:
+		for at := 0; at < len(before); {
+			end := len(before)
+			if i := bytes.IndexByte(before[at:], '\n'); i >= 0 {
+				end = at + i + 1
+			}
+			if bytes.Contains(before[at:end], []byte(f.Marker)) {
+				return append(append(append([]byte{}, before[:at]...), f.Text...), before[end:]...), nil
+			}
+			at = end
+		}
+		return nil, &Problem{Kind: ErrInvalid, Say: fmt.Sprintf("%s holds no line with %q to put this in the place of. It was there already, or an earlier step is missing.", f.Path, f.Marker)}
+	}
+	return []byte(f.Text), nil
+}
+
 // A head keeps the first 4 KiB of what is written and discards the rest.
-type head struct{ b *bytes.Buffer }
+type head struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
 
 func (t *head) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if room := 4096 - t.b.Len(); room > 0 {
 		t.b.Write(p[:min(room, len(p))])
 	}

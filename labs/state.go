@@ -18,7 +18,8 @@ type State struct {
 	Checks    map[string]CheckState `json:"checks"` // by Check.ID
 	Done      int                   `json:"done"`   // steps done, of those that have checks
 	Total     int                   `json:"total"`
-	Images    map[string]string     `json:"images,omitempty"` // Pull.Ref to ImageSource
+	Images    map[string]string     `json:"images,omitempty"`  // Pull.Ref to ImageSource
+	Preview   string                `json:"preview,omitempty"` // address of the previews, with the word PORT where the port belongs
 }
 
 // Phase is where a session stands.

@@ -14,7 +14,7 @@ type Store interface {
 	// AddSession stores a new open session. ErrBusy when the learner already
 	// has an open one for the lesson.
 	AddSession(ctx context.Context, s Session) error
-	// UpdateSession stores Sandbox, Expires, Active, Ended and Reason.
+	// UpdateSession stores Sandbox, Others, Expires, Active, Ended and Reason.
 	UpdateSession(ctx context.Context, s Session) error
 	Session(ctx context.Context, id string) (Session, error)
 	// LastSession is the newest session of a learner with a lesson.

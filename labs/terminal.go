@@ -3,6 +3,8 @@ package labs
 import (
 	"encoding/binary"
 	"fmt"
+	"regexp"
+	"strings"
 )
 
 // The terminal protocol. Every byte that a terminal's shell prints has a
@@ -191,4 +193,20 @@ func size(p []byte) Size {
 func appendSize(p []byte, s Size) []byte {
 	p = binary.BigEndian.AppendUint16(p, s.Rows)
 	return binary.BigEndian.AppendUint16(p, s.Cols)
+}
+
+var terminalName = regexp.MustCompile(`^[a-z0-9-]{1,16}(@[2-9])?$`)
+
+// ValidTerminal reports whether a terminal can have this name: a word of small
+// letters, digits and "-", and for a terminal on another sandbox than the first
+// its number behind an "@", such as "1@2".
+func ValidTerminal(name string) bool { return terminalName.MatchString(name) }
+
+// SplitTerminal gives the name that the sandbox knows the terminal by, and
+// which sandbox it is, from 1.
+func SplitTerminal(name string) (inside string, host int) {
+	if inside, n, ok := strings.Cut(name, "@"); ok && len(n) == 1 {
+		return inside, int(n[0] - '0')
+	}
+	return name, 1
 }

@@ -12,7 +12,6 @@ import (
 
 // A visit is an open session with what only the running server knows of it.
 type visit struct {
-	lesson *Lesson
 	ctx    context.Context // ends when the session ends or the server stops
 	cancel context.CancelFunc
 	poked  chan struct{} // Expires has moved
@@ -27,7 +26,13 @@ type visit struct {
 	saving  sync.Mutex
 	unsaved []Attempt // that could not be recorded yet; guarded by saving
 
+	arriving sync.Mutex
+	arrived  map[string]bool // parts that the learner came to; guarded by arriving
+
 	mu       sync.Mutex
+	catalog  *Lesson       // as the catalogue has it
+	lesson   *Lesson       // with the learner's values
+	edited   chan struct{} // closed and renewed when the lesson was edited
 	session  Session
 	sandbox  Sandbox
 	phase    Phase
@@ -46,6 +51,13 @@ func (v *visit) get() Session {
 	return v.session
 }
 
+// current gives the lesson as it is now, and what is closed when it is edited.
+func (v *visit) current() (l *Lesson, edited <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.lesson, v.edited
+}
+
 func (v *visit) wake() {
 	select {
 	case v.poked <- struct{}{}:
@@ -59,7 +71,8 @@ func (d *Desk) newVisit(ctx context.Context, s Session, l *Lesson) (*visit, erro
 		return nil, fmt.Errorf("progress of session %s: %w", s.ID, err)
 	}
 	v := &visit{
-		lesson: l, session: s, phase: PhaseStarting, reason: s.Reason,
+		catalog: l, lesson: d.personal(l, s.Learner), edited: make(chan struct{}), arrived: make(map[string]bool),
+		session: s, phase: PhaseStarting, reason: s.Reason,
 		settled: make(chan struct{}), poked: make(chan struct{}, 1), done: make(chan struct{}),
 		engine: EngineState{Phase: "off"}, now: make(map[string]Result), passed: make(map[string]time.Time),
 		finished: !p.Finished.IsZero(),
@@ -185,14 +198,15 @@ func (d *Desk) live(v *visit) (reason string) {
 	defer v.cancel()
 	watching.Go(func() {
 		for v.ctx.Err() == nil {
-			if err := d.Verifier.Watch(v.ctx, v.lesson, sb, func(r Result) { d.report(v, r) }); err != nil && v.ctx.Err() == nil {
-				d.Log.Error("watch checks", "session", v.session.ID, "err", err)
-			}
-			wait(v.ctx, time.Second)
+			d.watchChecks(v, sb)
 		}
 	})
 	watching.Go(func() { d.watchEngine(v, sb) })
-	if v.lesson.NeedsEngine() {
+	lesson, _ := v.current()
+	if !lesson.Paged {
+		watching.Go(func() { d.typeAtStart(v, lesson, sb) })
+	}
+	if lesson.NeedsEngine() {
 		watching.Go(func() {
 			if err := sb.WarmEngine(v.ctx); err != nil && v.ctx.Err() == nil {
 				d.Log.Error("start an engine ahead of need", "sandbox", sb.ID(), "err", err)
@@ -202,10 +216,48 @@ func (d *Desk) live(v *visit) (reason string) {
 	return d.keep(v, sb, looked, clock)
 }
 
+// watchChecks watches the lesson's checks until the lesson is edited, and a
+// moment longer when that does not work.
+func (d *Desk) watchChecks(v *visit, sb Sandbox) {
+	lesson, edited := v.current()
+	ctx, cancel := context.WithCancel(v.ctx)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
+	waiting.Go(func() {
+		defer cancel()
+		select {
+		case <-edited:
+		case <-ctx.Done():
+		}
+	})
+	err := d.Verifier.Watch(ctx, lesson, sb, func(r Result) { d.report(v, r) })
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		d.Log.Error("watch checks", "session", v.session.ID, "err", err)
+	}
+	wait(ctx, time.Second)
+}
+
+// typeAtStart types what a lesson that is not paged begins with, once in the
+// life of its sandbox.
+func (d *Desk) typeAtStart(v *visit, l *Lesson, sb Sandbox) {
+	for _, part := range l.parts() {
+		a, _ := l.ArrivalAt(part)
+		typed := Arrival{Type: a.Type}
+		if err := typed.Arrive(v.ctx, sb, part); err != nil && v.ctx.Err() == nil {
+			d.Log.Error("type what a lesson begins with", "session", v.session.ID, "err", err)
+			return
+		}
+	}
+}
+
 // failed tells that the sandbox could not be started, and keeps the session
 // for a while so that its page can say so.
 func (d *Desk) failed(v *visit, err error) (reason string) {
-	d.Log.Error("start a sandbox", "session", v.session.ID, "lesson", v.lesson.ID, "err", err)
+	d.Log.Error("start a sandbox", "session", v.session.ID, "lesson", v.session.Lesson, "err", err)
 	reason = "The sandbox could not be started. Try again; if it happens again, tell whoever runs this server."
 	var p *Problem
 	if errors.As(err, &p) {
@@ -228,17 +280,23 @@ func (d *Desk) begin(v *visit) error {
 	if v.sandbox != nil {
 		return nil
 	}
-	spec := Spec{Image: v.lesson.Image, Egress: v.lesson.Egress, Limits: d.Limits}
-	sb, err := d.startInTurn(v, spec)
+	lesson, _ := v.current()
+	spec := Spec{Image: lesson.Image, Egress: lesson.Egress, Limits: d.Limits}
+	sb, err := d.startInTurn(v, spec, max(1, lesson.Hosts))
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(v.ctx, time.Minute)
 	defer cancel()
-	err = prepare(ctx, v.lesson, sb)
+	err = d.prepare(ctx, lesson, sb)
 	now := d.Now()
 	s := v.get()
 	s.Sandbox, s.Active, s.Expires = sb.ID(), now, now.Add(d.Life) // waiting costs no time
+	var others []string
+	for _, other := range each(sb)[1:] {
+		others = append(others, other.ID())
+	}
+	s.Others = strings.Join(others, " ")
 	if err == nil {
 		err = d.Store.UpdateSession(ctx, s)
 	}
@@ -250,7 +308,7 @@ func (d *Desk) begin(v *visit) error {
 		return fmt.Errorf("prepare sandbox %s: %w", sb.ID(), err)
 	}
 	v.mu.Lock()
-	v.session.Sandbox, v.session.Active, v.session.Expires = s.Sandbox, s.Active, s.Expires
+	v.session.Sandbox, v.session.Others, v.session.Active, v.session.Expires = s.Sandbox, s.Others, s.Active, s.Expires
 	v.sandbox = sb
 	v.mu.Unlock()
 	return nil
@@ -263,9 +321,28 @@ var errLeft = errors.New("the learner has left the queue")
 // closed.
 const patience = 2 * time.Minute
 
-// startInTurn starts a sandbox; while there is no room the visit waits in the
-// queue, where only the first tries again.
-func (d *Desk) startInTurn(v *visit, spec Spec) (Sandbox, error) {
+// start starts so many sandboxes, or none.
+func (d *Desk) start(ctx context.Context, spec Spec, n int) (Sandbox, error) {
+	var all []Sandbox
+	for range n {
+		sb, err := d.Runner.Start(ctx, spec)
+		if err != nil {
+			for _, sb := range all {
+				if derr := sb.Destroy(); derr != nil {
+					d.Log.Error("destroy a sandbox whose neighbour could not be started", "sandbox", sb.ID(), "err", derr)
+					d.own(func() { d.destroy(sb) })
+				}
+			}
+			return nil, err
+		}
+		all = append(all, sb)
+	}
+	return together(all), nil
+}
+
+// startInTurn starts so many sandboxes; while there is no room the visit waits
+// in the queue, where only the first tries again.
+func (d *Desk) startInTurn(v *visit, spec Spec, n int) (Sandbox, error) {
 	queued, seen := false, time.Now()
 	defer func() {
 		if queued {
@@ -287,7 +364,7 @@ func (d *Desk) startInTurn(v *visit, spec Spec) (Sandbox, error) {
 		d.mu.Unlock()
 		if turn {
 			ctx, cancel := context.WithTimeout(v.ctx, time.Minute)
-			sb, err := d.Runner.Start(ctx, spec)
+			sb, err := d.start(ctx, spec, n)
 			cancel()
 			if err == nil || !errors.Is(err, ErrBusy) {
 				v.mu.Lock()
@@ -502,7 +579,8 @@ func (d *Desk) watchEngine(v *visit, sb Sandbox) {
 
 // report records a result that differs from the last one and tells the page.
 func (d *Desk) report(v *visit, r Result) {
-	c, step, ok := v.lesson.Check(r.Check)
+	lesson, _ := v.current()
+	c, step, ok := lesson.Check(r.Check)
 	if !ok || !v.recording.TryRLock() {
 		return
 	}
@@ -586,8 +664,9 @@ func (d *Desk) stateOf(v *visit) State {
 	}
 	d.mu.Unlock()
 	images := make(map[string]string)
+	lesson, _ := v.current()
 	if d.Mirror != nil {
-		for _, pull := range v.lesson.Pulls {
+		for _, pull := range lesson.Pulls {
 			images[pull.Ref] = string(d.Mirror.Source(pull.Ref))
 		}
 	}
@@ -601,8 +680,11 @@ func (d *Desk) stateOf(v *visit) State {
 		Steps: make(map[string]StepState), Checks: make(map[string]CheckState), Images: images,
 	}
 	p := Progress{Passed: v.passed}
-	for i := range v.lesson.Steps {
-		step := &v.lesson.Steps[i]
+	if d.PreviewURL != nil {
+		st.Preview = d.PreviewURL(PreviewName(s.Learner, s.Lesson), 1, 0)
+	}
+	for i := range lesson.Steps {
+		step := &lesson.Steps[i]
 		if done, ok := p.StepDone(step); ok {
 			st.Steps[step.ID] = StepState{Done: done}
 		}
@@ -612,7 +694,7 @@ func (d *Desk) stateOf(v *visit) State {
 			st.Checks[id] = CheckState{Passed: passed, Now: v.now[id]}
 		}
 	}
-	st.Done, st.Total = p.Count(v.lesson)
+	st.Done, st.Total = p.Count(lesson)
 	return st
 }
 

@@ -11,7 +11,10 @@ import (
 	"berth/labs"
 )
 
-const sessionColumns = `SELECT id, learner, lesson, sandbox, started, expires, active, ended, reason FROM sessions`
+const sessionColumns = `SELECT id, learner, lesson, sandbox, others, started, expires, active, ended, reason FROM sessions`
+
+// maxOthers is how many sandboxes a session may have beside its first.
+const maxOthers = 8
 
 // AddSession stores a new session. ErrBusy when it is open and the learner
 // already has an open one for the lesson, ErrNotFound when the learner is not
@@ -20,10 +23,10 @@ func (s *Store) AddSession(ctx context.Context, x labs.Session) error {
 	if err := checkIDs(x.ID, x.Learner, x.Lesson); err != nil {
 		return fmt.Errorf("add session: %w", err)
 	}
-	if len(x.Sandbox) > maxID {
-		return fmt.Errorf("add session %s: sandbox id of %d bytes: %w", x.ID, len(x.Sandbox), labs.ErrInvalid)
+	if n := max(len(x.Sandbox), len(x.Others)/maxOthers); n > maxID {
+		return fmt.Errorf("add session %s: sandbox id of %d bytes: %w", x.ID, n, labs.ErrInvalid)
 	}
-	_, err := s.writer.exec(ctx, s.addSession, x.ID, x.Learner, x.Lesson, x.Sandbox,
+	_, err := s.writer.exec(ctx, s.addSession, x.ID, x.Learner, x.Lesson, x.Sandbox, x.Others,
 		micros(x.Started), micros(x.Expires), micros(x.Active), ended(x), cut(x.Reason, maxText))
 	switch {
 	case isConstraint(err, sqlite3.SQLITE_CONSTRAINT_UNIQUE):
@@ -36,13 +39,13 @@ func (s *Store) AddSession(ctx context.Context, x labs.Session) error {
 	return s.explain("add session "+x.ID, err)
 }
 
-// UpdateSession stores Sandbox, Expires, Active, Ended and Reason. ErrBusy when
+// UpdateSession stores Sandbox, Others, Expires, Active, Ended and Reason. ErrBusy when
 // that would open it again beside another open one.
 func (s *Store) UpdateSession(ctx context.Context, x labs.Session) error {
-	if len(x.Sandbox) > maxID {
-		return fmt.Errorf("update session %s: sandbox id of %d bytes: %w", x.ID, len(x.Sandbox), labs.ErrInvalid)
+	if n := max(len(x.Sandbox), len(x.Others)/maxOthers); n > maxID {
+		return fmt.Errorf("update session %s: sandbox id of %d bytes: %w", x.ID, n, labs.ErrInvalid)
 	}
-	n, err := s.writer.exec(ctx, s.updateSession, x.Sandbox,
+	n, err := s.writer.exec(ctx, s.updateSession, x.Sandbox, x.Others,
 		micros(x.Expires), micros(x.Active), ended(x), cut(x.Reason, maxText), x.ID)
 	if isConstraint(err, sqlite3.SQLITE_CONSTRAINT_UNIQUE) {
 		return fmt.Errorf("update session %s: the learner has another open one with %s: %w", x.ID, x.Lesson, labs.ErrBusy)
@@ -90,7 +93,7 @@ func scanSession(row interface{ Scan(...any) error }) (labs.Session, error) {
 	var x labs.Session
 	var started, expires, active int64
 	var end sql.NullInt64
-	if err := row.Scan(&x.ID, &x.Learner, &x.Lesson, &x.Sandbox, &started, &expires, &active, &end, &x.Reason); err != nil {
+	if err := row.Scan(&x.ID, &x.Learner, &x.Lesson, &x.Sandbox, &x.Others, &started, &expires, &active, &end, &x.Reason); err != nil {
 		return labs.Session{}, err
 	}
 	x.Started, x.Expires, x.Active = fromMicros(started), fromMicros(expires), fromMicros(active)

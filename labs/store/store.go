@@ -191,10 +191,10 @@ func (s *Store) prepare(ctx context.Context) error {
 	}{
 		{&s.addLearner, s.main, `INSERT INTO learners (id, created, token_hash) VALUES (?, ?, ?)`},
 		{&s.addSession, s.main, `
-			INSERT INTO sessions (id, learner, lesson, sandbox, started, expires, active, ended, reason)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+			INSERT INTO sessions (id, learner, lesson, sandbox, others, started, expires, active, ended, reason)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&s.updateSession, s.main, `
-			UPDATE sessions SET sandbox = ?, expires = ?, active = ?, ended = ?, reason = ? WHERE id = ?`},
+			UPDATE sessions SET sandbox = ?, others = ?, expires = ?, active = ?, ended = ?, reason = ? WHERE id = ?`},
 		// The session's own learner and lesson are stored, so that the copies
 		// in attempts and entries, which the indices need, cannot differ.
 		{&s.record, s.main, `

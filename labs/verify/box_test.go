@@ -28,6 +28,8 @@ import (
 // A box is a sandbox over this machine: its files are those of a folder, its
 // engine listens on a socket, and what happens in it is what a test says.
 type box struct {
+	labs.Sandbox // what is never called here
+
 	id     string
 	home   string
 	socket atomic.Value // string: where the engine listens

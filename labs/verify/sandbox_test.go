@@ -232,6 +232,15 @@ func TestSandboxChecks(t *testing.T) {
 			seen: "ended with exit status 3: \uFFFD[1mnot yet",
 		},
 		{
+			name:  "script that must print",
+			check: labs.Check{Script: "test -e done && echo checked && echo ' done '; echo more", Prints: "done"},
+			do: func(t *testing.T, b *box) {
+				os.WriteFile(filepath.Join(b.home, "done"), nil, 0o644)
+				b.ran("touch done", 0)
+			},
+			seen: "ended without printing `done`",
+		},
+		{
 			name:  "no longer a file",
 			check: labs.Check{File: &labs.FileCheck{Path: "~/trash"}, Not: true},
 			do: func(t *testing.T, b *box) {

@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	scriptDeadline = 15 * time.Second
+	scriptDeadline = 30 * time.Second
 	maxScript      = 4 << 10 // bytes of what a script printed that are kept
 )
 
-// lookScript runs a script in the sandbox.
-func (w *watch) lookScript(ctx context.Context, script string) (verdict, error) {
+// lookScript runs a script in the sandbox. It passes with exit status 0 and,
+// if it has to print something, when that is a line of what it printed.
+func (w *watch) lookScript(ctx context.Context, script, prints string) (verdict, error) {
 	limited, cancel := context.WithTimeout(ctx, scriptDeadline)
 	defer cancel()
 	var out tail
@@ -27,9 +28,11 @@ func (w *watch) lookScript(ctx context.Context, script string) (verdict, error) 
 		return verdict{}, ctx.Err()
 	case errors.Is(limited.Err(), context.DeadlineExceeded):
 		// Also when it ended right then: a time-out never passes.
-		return verdict{}, &unseen{reason: "the check's script did not end within 15 seconds"}
+		return verdict{}, &unseen{reason: "the check's script did not end within 30 seconds"}
 	case err != nil:
 		return verdict{}, w.trouble(limited, "run script", err)
+	case exit == 0 && prints != "" && !out.hasLine(prints):
+		return verdict{seen: "the check's script ended without printing " + code(prints), patience: brief}, nil
 	case exit == 0:
 		return verdict{holds: true, seen: "the check's script ended with exit status 0"}, nil
 	}
@@ -53,6 +56,19 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.buf = append(t.buf, p[max(0, len(p)-maxScript):]...)
 	t.buf = t.buf[max(0, len(t.buf)-maxScript):]
 	return len(p), nil
+}
+
+// hasLine reports whether a line of the output is text, without regard to
+// space around it.
+func (t *tail) hasLine(text string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for line := range strings.SplitSeq(string(t.buf), "\n") {
+		if strings.TrimSpace(line) == text {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *tail) lastLine() string {

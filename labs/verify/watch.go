@@ -452,7 +452,7 @@ func (w *watch) look(ctx context.Context, it *item) (verdict, error) {
 	case c.Port != nil:
 		v, err = w.lookPort(ctx, c.Port)
 	case c.Script != "":
-		v, err = w.lookScript(ctx, c.Script)
+		v, err = w.lookScript(ctx, c.Script, c.Prints)
 	default:
 		err = &unseen{reason: "the check does not say what to look at"}
 	}

@@ -140,6 +140,11 @@ func expected(c *labs.Check) string {
 		s = expectPort(c.Port)
 	case c.Script != "":
 		s = "the check's script ends with exit status 0"
+		if c.Prints != "" {
+			s += " and prints " + code(c.Prints)
+		}
+	case c.Quiz != nil:
+		s = "the right answer"
 	}
 	if c.Not {
 		s = "no longer so: " + s

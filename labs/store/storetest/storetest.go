@@ -174,7 +174,7 @@ func learnerOnce(t *testing.T, r *room) {
 }
 
 func sameSession(a, b labs.Session) bool {
-	return a.ID == b.ID && a.Learner == b.Learner && a.Lesson == b.Lesson && a.Sandbox == b.Sandbox && a.Reason == b.Reason &&
+	return a.ID == b.ID && a.Learner == b.Learner && a.Lesson == b.Lesson && a.Sandbox == b.Sandbox && a.Others == b.Others && a.Reason == b.Reason &&
 		a.Started.Equal(b.Started) && a.Expires.Equal(b.Expires) && a.Active.Equal(b.Active) && a.Ended.Equal(b.Ended) && a.Open() == b.Open()
 }
 
@@ -214,7 +214,7 @@ func oneOpenSession(t *testing.T, r *room) {
 func sessionUpdated(t *testing.T, r *room) {
 	s := r.session("s1", "ada", "container-image")
 	other := r.session("s2", "bob", "container-image")
-	s.Sandbox, s.Expires, s.Active = "b-1", r.tick(), r.tick()
+	s.Sandbox, s.Others, s.Expires, s.Active = "b-1", "b-2 b-3", r.tick(), r.tick()
 	r.ok(r.UpdateSession(r.ctx, s))
 	got, err := r.Session(r.ctx, "s1")
 	r.ok(err)
