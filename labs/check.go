@@ -31,53 +31,6 @@ type Check struct {
 	Quiz      *Quiz  // the learner's answer; no sandbox is looked at
 }
 
-// A Quiz is a question to the learner. It has Choices, or a text that is typed
-// in and compared with Equals or Contains, without regard to case and to space
-// at its ends. What is right never reaches the page.
-type Quiz struct {
-	Question string // plain text, for messages
-	Choices  []Choice
-	Several  bool // any number of choices may be picked, instead of one
-	Equals   string
-	Contains string
-}
-
-// A Choice is one answer to pick.
-type Choice struct {
-	Text  string // plain text, for messages
-	Right bool
-}
-
-// An Answer is what a learner answered to a Quiz.
-type Answer struct {
-	Picked []int  `json:"picked,omitempty"` // of Choices, from 0
-	Text   string `json:"text,omitempty"`   // at most 1 KiB
-}
-
-// Test reports whether the answer is right.
-func (q *Quiz) Test(a Answer) bool {
-	if len(q.Choices) == 0 {
-		said := strings.ToLower(strings.Join(strings.Fields(a.Text), " "))
-		if q.Contains != "" {
-			return strings.Contains(said, strings.ToLower(strings.Join(strings.Fields(q.Contains), " ")))
-		}
-		return said == strings.ToLower(strings.Join(strings.Fields(q.Equals), " "))
-	}
-	picked := make([]bool, len(q.Choices))
-	for _, i := range a.Picked {
-		if i < 0 || i >= len(picked) {
-			return false
-		}
-		picked[i] = true
-	}
-	for i, c := range q.Choices {
-		if c.Right != picked[i] {
-			return false
-		}
-	}
-	return true
-}
-
 // An ImageCheck is about an image in the learner's engine. Empty fields are
 // not looked at.
 type ImageCheck struct {
@@ -137,6 +90,7 @@ type RanCheck struct {
 // A PortCheck is about a TCP port that something in the sandbox listens on.
 type PortCheck struct {
 	Port   int
+	Var    string // mark of the value that the port is, until Lesson.For has put it into Port
 	Path   string // HTTP path, "/" by default when Status or Body is set
 	Status Number
 	Body   TextRule

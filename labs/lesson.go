@@ -53,6 +53,12 @@ const (
 	FormatMarkdown   Format = "markdown" // plain Markdown, or a Jekyll post
 )
 
+// foreign reports whether lessons of the format expect the file system of the
+// platform that they were written for.
+func (f Format) foreign() bool {
+	return f == FormatKatacoda || f == FormatOReilly || f == FormatKillercoda
+}
+
 // A Layout says what stands beside the text.
 type Layout string
 
@@ -65,20 +71,6 @@ const (
 type Part struct {
 	HTML    string // sanitized
 	Arrival Arrival
-}
-
-// An Arrival is what happens when a learner first comes to a part of a paged
-// lesson; in one that is not paged, before the session is ready. Both begin
-// together.
-type Arrival struct {
-	Setup []Setup   // hidden, not waited for
-	Type  []Command // typed where the learner sees it, in order
-}
-
-// A Setup is bash that runs as root, hidden.
-type Setup struct {
-	Code string
-	Host int // the sandbox, from 1; 0 is the first
 }
 
 // A Pull is a container image that a lesson names.
@@ -170,27 +162,6 @@ const (
 	EgressMirror   Egress = "mirror"   // the built-in registry only
 	EgressInternet Egress = "internet" // public addresses, never private ranges
 )
-
-// Ids of the parts that are not steps, where an arrival is meant. No step has
-// them.
-const (
-	IntroID  = "intro"
-	FinishID = "finish"
-)
-
-// ArrivalAt gives what happens at a step, at IntroID or at FinishID.
-func (l *Lesson) ArrivalAt(part string) (*Arrival, bool) {
-	switch part {
-	case IntroID:
-		return &l.Intro.Arrival, true
-	case FinishID:
-		return &l.Finish.Arrival, true
-	}
-	if st, ok := l.Step(part); ok {
-		return &st.Arrival, true
-	}
-	return nil, false
-}
 
 // Step returns the step with this id.
 func (l *Lesson) Step(id string) (*Step, bool) {

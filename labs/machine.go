@@ -172,3 +172,12 @@ func (d *Desk) introduce(ctx context.Context, l *Lesson, sb Sandbox) error {
 	}
 	return nil
 }
+
+// SandboxOn gives one of the session's sandboxes, from 1, as Sandbox does.
+func (d *Desk) SandboxOn(ctx context.Context, learner, session string, host int) (Sandbox, error) {
+	sb, err := d.Sandbox(ctx, learner, session)
+	if err != nil {
+		return nil, err
+	}
+	return on(sb, host)
+}

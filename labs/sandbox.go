@@ -113,6 +113,13 @@ type Networker interface {
 	Connect(ctx context.Context, ids ...string) ([]netip.Addr, error)
 }
 
+// A PortLister is a Sandbox that tells on which TCP ports something inside
+// listens. It is found by type assertion.
+type PortLister interface {
+	// Ports gives the ports that answer at localhost, sorted; not very many.
+	Ports(ctx context.Context) ([]int, error)
+}
+
 // EngineSocket is where a sandbox's Docker Engine listens.
 const EngineSocket = "/var/run/docker.sock"
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,9 +17,13 @@ import (
 // GreetingFile is where a sandbox keeps what its first terminal shows first.
 const GreetingFile = "/run/berth/greeting"
 
+// hostFile holds the address of previews with the word PORT where the port
+// belongs; scripts of Killercoda's scenarios look there.
+const hostFile = "/etc/killercoda/host"
+
 // prepare makes fresh sandboxes ready for the lesson: its files, its greeting
 // and, where nothing waits for the learner to arrive, its set-up.
-func (d *Desk) prepare(ctx context.Context, l *Lesson, sb Sandbox) error {
+func (d *Desk) prepare(ctx context.Context, learner string, l *Lesson, sb Sandbox) error {
 	if err := d.introduce(ctx, l, sb); err != nil {
 		return err
 	}
@@ -32,6 +35,12 @@ func (d *Desk) prepare(ctx context.Context, l *Lesson, sb Sandbox) error {
 	if l.Greeting != "" {
 		if _, err := sb.WriteFile(ctx, GreetingFile, []byte(l.Greeting), ""); err != nil && !errors.Is(err, ErrChanged) {
 			return fmt.Errorf("write the greeting: %w", err)
+		}
+	}
+	if d.PreviewURL != nil && l.Format.foreign() {
+		text := d.PreviewURL(PreviewName(learner, l.ID), 1, 0) + "\n"
+		if _, err := sb.WriteFile(ctx, hostFile, []byte(text), ""); err != nil && !errors.Is(err, ErrChanged) {
+			return fmt.Errorf("write the address of previews: %w", err)
 		}
 	}
 	if l.Paged {
@@ -52,15 +61,6 @@ func (d *Desk) prepare(ctx context.Context, l *Lesson, sb Sandbox) error {
 	return nil
 }
 
-// parts lists the ids of everything that has an arrival, in order.
-func (l *Lesson) parts() []string {
-	ids := []string{IntroID}
-	for i := range l.Steps {
-		ids = append(ids, l.Steps[i].ID)
-	}
-	return append(ids, FinishID)
-}
-
 // runHidden runs a command to its end; an exit status other than 0 is an error.
 func runHidden(ctx context.Context, sb Sandbox, cmd Cmd, what string) error {
 	var out head
@@ -73,106 +73,6 @@ func runHidden(ctx context.Context, sb Sandbox, cmd Cmd, what string) error {
 		return fmt.Errorf("%s: exit %d: %s", what, exit, out.b.String())
 	}
 	return nil
-}
-
-// Arrive carries out what happens when a learner first comes to a part of the
-// lesson: set-ups are started, hidden and not waited for, and what is to be
-// typed is typed. It happens once in a life of the sandbox, whoever asks and
-// however often, also over a restart of the server.
-func (a *Arrival) Arrive(ctx context.Context, sb Sandbox, part string) error {
-	for i, st := range a.Setup {
-		one, err := on(sb, st.Host)
-		if err != nil {
-			return err
-		}
-		// The script outlives this connection, and leaves its output where an
-		// author finds it.
-		const start = `umask 077; d=/run/berth/arrivals; mkdir -p "$d" && mkdir "$d/$1" 2>/dev/null || exit 0
-cat >"$d/$1/script" && cd && setsid -f bash "$d/$1/script" >"$d/$1/log" 2>&1 </dev/null`
-		name := part + "-" + strconv.Itoa(i+1)
-		cmd := Cmd{Args: []string{"bash", "-c", start, "arrive", name}, Stdin: strings.NewReader(st.Code)}
-		if err := runHidden(ctx, one, cmd, "start the set-up of "+part); err != nil {
-			return err
-		}
-	}
-	for i, c := range a.Type {
-		if err := TypeCommand(ctx, sb, c, fmt.Sprintf("arrival/%s/%d", part, i+1)); err != nil {
-			return fmt.Errorf("type what %s begins with: %w", part, err)
-		}
-	}
-	return nil
-}
-
-// TypeCommand types a command into its terminal, which is opened when it is
-// not, at most once for one id.
-func TypeCommand(ctx context.Context, sb Sandbox, c Command, id string) error {
-	at, err := sb.Attach(ctx, c.Terminal, Viewer{From: -1})
-	if err != nil {
-		return err
-	}
-	defer at.Close()
-	if _, err := at.ReadFrame(); err != nil {
-		return fmt.Errorf("read the terminal's first frame: %w", err)
-	}
-	text := c.Typed()
-	for n := 0; len(text) > 0; n++ {
-		// A frame holds the id as well.
-		now := text[:min(len(text), MaxInput-512)]
-		text = text[len(now):]
-		if err := at.WriteFrame(CommandFrame(id+"/"+strconv.Itoa(n), now)); err != nil {
-			return err
-		}
-	}
-	// An attachment that is closed while the terminal still writes to it can
-	// take frames with it that were not read yet, and nothing says that they
-	// were: so go on reading for a moment.
-	leave := time.AfterFunc(typingGrace, func() { at.Close() })
-	defer leave.Stop()
-	for err == nil {
-		_, err = at.ReadFrame()
-	}
-	return nil
-}
-
-// typingGrace is how long what was typed has to be read by the terminal.
-const typingGrace = 250 * time.Millisecond
-
-// Typed gives the bytes that the command puts into a terminal.
-func (c *Command) Typed() []byte {
-	var b []byte
-	if c.Interrupt {
-		b = append(b, 3)
-	}
-	switch {
-	case c.Keys:
-		return append(b, keys(c.Code)...)
-	case c.NoEnter:
-		return append(b, c.Code...)
-	}
-	return append(append(b, c.Code...), '\n')
-}
-
-// keys reads caret notation: ^C is the byte 3, ^? is 127, ^^ is 30.
-func keys(s string) []byte {
-	var b []byte
-	for i := 0; i < len(s); i++ {
-		if s[i] != '^' || i+1 == len(s) {
-			b = append(b, s[i])
-			continue
-		}
-		i++
-		switch k := s[i] &^ 0x20; {
-		case s[i] == '?':
-			b = append(b, 127)
-		case s[i] >= '@' && s[i] <= '_':
-			b = append(b, s[i]-'@')
-		case k >= 'A' && k <= 'Z':
-			b = append(b, k-'@')
-		default:
-			b = append(b, '^', s[i])
-		}
-	}
-	return b
 }
 
 // maxLabFiles is how many bytes of files one lab may bring, 64 MiB.

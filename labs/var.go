@@ -3,11 +3,11 @@ package labs
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"html"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -171,6 +171,9 @@ func (p *filler) check(c *Check) {
 	if c.Port != nil {
 		o := *c.Port
 		o.Path, o.Body = p.text(o.Path), p.rule(o.Body)
+		if n, err := strconv.Atoi(p.text(o.Var)); err == nil {
+			o.Port, o.Var = n, ""
+		}
 		c.Port = &o
 	}
 	if c.Quiz != nil {
@@ -205,11 +208,4 @@ func (p *filler) pattern(re *regexp.Regexp) *regexp.Regexp {
 		}
 	}
 	return re
-}
-
-// PreviewName names the previews of a learner's sandboxes for a lesson: 32
-// letters and digits that nobody else can guess, the same in every session.
-func PreviewName(learner, lesson string) string {
-	h := sha256.Sum256([]byte("preview\x00" + learner + "\x00" + lesson))
-	return hex.EncodeToString(h[:16])
 }

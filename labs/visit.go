@@ -241,19 +241,6 @@ func (d *Desk) watchChecks(v *visit, sb Sandbox) {
 	wait(ctx, time.Second)
 }
 
-// typeAtStart types what a lesson that is not paged begins with, once in the
-// life of its sandbox.
-func (d *Desk) typeAtStart(v *visit, l *Lesson, sb Sandbox) {
-	for _, part := range l.parts() {
-		a, _ := l.ArrivalAt(part)
-		typed := Arrival{Type: a.Type}
-		if err := typed.Arrive(v.ctx, sb, part); err != nil && v.ctx.Err() == nil {
-			d.Log.Error("type what a lesson begins with", "session", v.session.ID, "err", err)
-			return
-		}
-	}
-}
-
 // failed tells that the sandbox could not be started, and keeps the session
 // for a while so that its page can say so.
 func (d *Desk) failed(v *visit, err error) (reason string) {
@@ -288,7 +275,7 @@ func (d *Desk) begin(v *visit) error {
 	}
 	ctx, cancel := context.WithTimeout(v.ctx, time.Minute)
 	defer cancel()
-	err = d.prepare(ctx, lesson, sb)
+	err = d.prepare(ctx, v.session.Learner, lesson, sb)
 	now := d.Now()
 	s := v.get()
 	s.Sandbox, s.Active, s.Expires = sb.ID(), now, now.Add(d.Life) // waiting costs no time

@@ -176,6 +176,37 @@ func every(t *testing.T, sb labs.Sandbox, patience time.Duration, mayWork bool) 
 			}
 			return err
 		},
+		"list": func(ctx context.Context) error {
+			all, err := sb.List(ctx, "/", 10)
+			if len(all) > 10 {
+				t.Errorf("list gave %d", len(all))
+			}
+			return err
+		},
+		"read file": func(ctx context.Context) error {
+			text, _, err := sb.ReadFile(ctx, "/x", 1<<20)
+			if len(text) > 1<<20 {
+				t.Errorf("read file gave %d bytes", len(text))
+			}
+			return err
+		},
+		"write file": func(ctx context.Context) error {
+			v, err := sb.WriteFile(ctx, "/x", make([]byte, 1<<20), "")
+			if len(v) > 64 {
+				t.Errorf("a version has %d bytes", len(v))
+			}
+			return err
+		},
+		"ports": func(ctx context.Context) error {
+			all, err := sb.(labs.PortLister).Ports(ctx)
+			for i, p := range all {
+				if p < 1 || p > 65535 || i > 0 && all[i-1] >= p || i >= agent.MaxPorts {
+					t.Errorf("port %d is %d", i, p)
+					break
+				}
+			}
+			return err
+		},
 		"unpack": func(ctx context.Context) error {
 			return sb.Unpack(ctx, "/x", strings.NewReader(strings.Repeat("x", 8<<20)))
 		},
@@ -236,6 +267,10 @@ func TestAttackAgent(t *testing.T) {
 		{"a string without end", true, func(c net.Conn, _ *http.Request) { io.WriteString(c, ok+`["`); forever(c, "x") }},
 		{"a list without end", true, func(c net.Conn, _ *http.Request) { io.WriteString(c, ok+"["); forever(c, `{},`) }},
 		{"brackets without end", true, func(c net.Conn, _ *http.Request) { io.WriteString(c, ok); forever(c, "[") }},
+		{"numbers without end", true, func(c net.Conn, _ *http.Request) { io.WriteString(c, ok+"[80,80,-1,0,65536,22"); forever(c, `,1`) }},
+		{"a conflict with a long version", false, func(c net.Conn, _ *http.Request) {
+			io.WriteString(c, "HTTP/1.1 409 No\r\n\r\n"+`{"kind":"changed","error":"x","version":"`+strings.Repeat("x", 1000)+`"}`)
+		}},
 		{"spaces without end", true, func(c net.Conn, _ *http.Request) { io.WriteString(c, ok); forever(c, " ") }},
 		{"changes without end", true, func(c net.Conn, _ *http.Request) {
 			io.WriteString(c, ok)

@@ -3,7 +3,9 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +21,9 @@ const (
 	roomPause     = 100 * time.Millisecond // while somebody else needs the room
 )
 
-// A Pool is a Runner that keeps sandboxes of one Spec ready. Each of its
-// goroutines starts one and waits to hand it over: that is size, refill and
-// back-pressure at once.
+// A Pool is a Runner that keeps sandboxes of one Spec ready, their first shell
+// included. Each of its goroutines starts one and waits to hand it over: that is
+// size, refill and back-pressure at once.
 type Pool struct {
 	next  labs.Runner
 	spec  labs.Spec
@@ -115,6 +117,15 @@ func (p *Pool) Adopt(ctx context.Context) ([]labs.Sandbox, error) {
 	return all, nil
 }
 
+// Connect passes on to the runner behind. errors.ErrUnsupported when that is no
+// labs.Networker.
+func (p *Pool) Connect(ctx context.Context, ids ...string) ([]netip.Addr, error) {
+	if n, ok := p.next.(labs.Networker); ok {
+		return n.Connect(ctx, ids...)
+	}
+	return nil, fmt.Errorf("connect sandboxes of this kind: %w", errors.ErrUnsupported)
+}
+
 // Close destroys the sandboxes that nobody was given, waits for those that are
 // being started, and closes the runner behind.
 func (p *Pool) Close() error {
@@ -131,6 +142,11 @@ func (p *Pool) fill() {
 		}
 		ctx, cancel := context.WithTimeout(p.ctx, startTimeout)
 		sb, err := p.next.Start(ctx, p.spec)
+		if own, ok := sb.(*sandbox); ok && err == nil {
+			if err := own.prepare(ctx); err != nil {
+				p.log.Debug("its first shell is started when it is needed", "sandbox", sb.ID(), "err", err)
+			}
+		}
 		cancel()
 		if err != nil {
 			p.pause(err)

@@ -15,8 +15,21 @@ import (
 	"berth/labs"
 )
 
-// New gives a Runner that makes a sandbox of every box.
-func New(boxes labs.Boxes) labs.Runner { return plain{boxes} }
+// New gives a Runner that makes a sandbox of every box. It is a labs.Networker
+// when the boxes are.
+func New(boxes labs.Boxes) labs.Runner {
+	if n, ok := boxes.(labs.Networker); ok {
+		return connecting{plain{boxes}, n}
+	}
+	return plain{boxes}
+}
+
+// connecting is a Runner of boxes that can be connected. A sandbox has the id
+// of its box.
+type connecting struct {
+	plain
+	labs.Networker
+}
 
 type plain struct{ boxes labs.Boxes }
 

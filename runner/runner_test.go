@@ -6,8 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,6 +92,16 @@ func TestSandbox(t *testing.T) {
 			t.Fatal(err)
 		}
 		return sb
+	})
+}
+
+// TestPooledSandbox: one that was kept ready is like any other.
+func TestPooledSandbox(t *testing.T) {
+	h := &here{}
+	p := newPool(t, h, h, 1, t.Output())
+	runnertest.Run(t, func(t *testing.T) labs.Sandbox {
+		eventually(t, "one is warm", func() bool { return h.live.Load() == 1 })
+		return start(t, p, warm)
 	})
 }
 
@@ -290,4 +302,36 @@ func (m *mute) Dial(context.Context) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	m.t.Cleanup(func() { theirs.Close() })
 	return ours, nil
+}
+
+// connectable are boxes that can be connected, as far as anybody sees.
+type connectable struct {
+	labs.Boxes
+	ids []string
+}
+
+func (c *connectable) Connect(_ context.Context, ids ...string) ([]netip.Addr, error) {
+	c.ids = ids
+	return make([]netip.Addr, len(ids)), nil
+}
+
+func TestConnectIsPassedOn(t *testing.T) {
+	boxes := &connectable{Boxes: new(mute)}
+	for _, r := range []labs.Runner{runner.New(boxes), runner.NewPool(runner.New(boxes), labs.Spec{}, 0, slog.New(slog.DiscardHandler))} {
+		boxes.ids = nil
+		n, ok := r.(labs.Networker)
+		if !ok {
+			t.Fatalf("%T is no Networker", r)
+		}
+		if addrs, err := n.Connect(t.Context(), "a", "b"); err != nil || len(addrs) != 2 || !slices.Equal(boxes.ids, []string{"a", "b"}) {
+			t.Errorf("%T: %v, %v, asked for %q", r, addrs, err, boxes.ids)
+		}
+	}
+	plain := runner.New(new(mute))
+	if _, ok := plain.(labs.Networker); ok {
+		t.Error("boxes that cannot be connected make a Networker")
+	}
+	if _, err := runner.NewPool(plain, labs.Spec{}, 0, slog.New(slog.DiscardHandler)).Connect(t.Context(), "a"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a pool of them: %v", err)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -244,6 +245,17 @@ func (c *stream) CloseWrite() error {
 	return c.Close()
 }
 
+// Ports gives the ports on which something inside answers at localhost.
+func (s *sandbox) Ports(ctx context.Context) ([]int, error) {
+	var told []int
+	if err := s.get(ctx, agent.PathPorts, nil, list(&told, agent.MaxPorts)); err != nil {
+		return nil, fmt.Errorf("look for open ports in %s: %w", s.box.ID(), err)
+	}
+	told = slices.DeleteFunc(told, func(p int) bool { return p < 1 || p > math.MaxUint16 })
+	slices.Sort(told)
+	return slices.Compact(told), nil
+}
+
 // Attach opens a viewer on a terminal.
 func (s *sandbox) Attach(ctx context.Context, name string, v labs.Viewer) (labs.Attachment, error) {
 	q := url.Values{"from": {strconv.FormatInt(v.From, 10)}}
@@ -264,6 +276,15 @@ func (s *sandbox) Terminals(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("list the terminals of %s: %w", s.box.ID(), err)
 	}
 	return names, nil
+}
+
+// prepare has the agent make terminal "1" ahead of need.
+func (s *sandbox) prepare(ctx context.Context) error {
+	res, err := s.call(ctx, http.MethodPost, agent.PathPrepare, nil, nil)
+	if err != nil {
+		return fmt.Errorf("prepare a terminal of %s: %w", s.box.ID(), err)
+	}
+	return res.Body.Close()
 }
 
 // Exec runs a command to its end.
@@ -416,6 +437,68 @@ func (s *sandbox) TarNames(ctx context.Context, path string, limit int) ([]strin
 	return names, nil
 }
 
+func (s *sandbox) List(ctx context.Context, dir string, limit int) ([]labs.FileInfo, error) {
+	var all []labs.FileInfo
+	err := s.get(ctx, agent.PathList, url.Values{"dir": {dir}, "limit": {strconv.Itoa(limit)}}, list(&all, limit))
+	if err != nil {
+		return nil, fmt.Errorf("list %s in %s: %w", dir, s.box.ID(), err)
+	}
+	return all, nil
+}
+
+// ReadFile reads files of at most agent.MaxText bytes, whatever the limit.
+func (s *sandbox) ReadFile(ctx context.Context, path string, limit int64) ([]byte, labs.Version, error) {
+	text, err := s.readFile(ctx, path, min(limit, agent.MaxText))
+	if err != nil {
+		return nil, "", fmt.Errorf("read %s in %s: %w", path, s.box.ID(), err)
+	}
+	return text, agent.Version(text), nil
+}
+
+func (s *sandbox) readFile(ctx context.Context, path string, limit int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	res, err := s.call(ctx, http.MethodGet, agent.PathFile, url.Values{"path": {path}, "limit": {strconv.FormatInt(limit, 10)}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(http.MaxBytesReader(nil, res.Body, limit))
+	if errors.As(err, new(*http.MaxBytesError)) {
+		err = labs.ErrInvalid
+	}
+	if err != nil {
+		return nil, s.broken(ctx, err)
+	}
+	return text, nil
+}
+
+// WriteFile gives the version that the file has now, also with ErrChanged ("":
+// it is not there).
+func (s *sandbox) WriteFile(ctx context.Context, path string, text []byte, was labs.Version) (labs.Version, error) {
+	v, err := s.writeFile(ctx, path, text, was)
+	if err != nil {
+		return v, fmt.Errorf("write %s in %s: %w", path, s.box.ID(), err)
+	}
+	return v, nil
+}
+
+func (s *sandbox) writeFile(ctx context.Context, path string, text []byte, was labs.Version) (labs.Version, error) {
+	if len(text) > agent.MaxText {
+		return "", fmt.Errorf("it would be larger than %s: %w", labs.Bytes(agent.MaxText), labs.ErrInvalid)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	res, err := s.call(ctx, http.MethodPut, agent.PathFile, url.Values{"path": {path}, "was": {string(was)}}, bytes.NewReader(text))
+	if err != nil {
+		if c := new(agent.ChangedError); errors.As(err, &c) {
+			return c.Now, err
+		}
+		return "", err
+	}
+	return agent.Version(text), res.Body.Close()
+}
+
 // Unpack does not close tar. After an error it may still be read for a while.
 func (s *sandbox) Unpack(ctx context.Context, dir string, tar io.Reader) error {
 	res, err := s.call(ctx, http.MethodPost, agent.PathUnpack, url.Values{"dir": {dir}}, io.NopCloser(tar))
@@ -433,7 +516,10 @@ func (s *sandbox) WarmEngine(ctx context.Context) error {
 	return res.Body.Close()
 }
 
-var _ labs.Sandbox = (*sandbox)(nil)
+var (
+	_ labs.Sandbox    = (*sandbox)(nil)
+	_ labs.PortLister = (*sandbox)(nil)
+)
 
 // errClosed says that a pool gives no more sandboxes.
 var errClosed = errors.New("the runner is closed")

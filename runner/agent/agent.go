@@ -98,6 +98,7 @@ type agent struct {
 	history   *history
 	terminals *terminals
 	engine    *engine
+	edits     edits
 
 	mu     sync.Mutex
 	ending bool
@@ -188,10 +189,20 @@ func (a *agent) routes() http.Handler {
 		return writeJSON(w, a.terminals.names())
 	})
 	handle("GET "+PathTerminals+"/{name}/attach", a.attach)
+	handle("POST "+PathPrepare, func(w http.ResponseWriter, _ *http.Request) error {
+		if err := a.terminals.prepare(); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	})
+	handle("GET "+PathPorts, a.ports)
 	handle("GET "+PathDial, a.dial)
 	handle("GET "+PathWatch, a.watch)
 	handle("GET "+PathGlob, a.glob)
+	handle("GET "+PathList, a.list)
 	handle("GET "+PathFile, a.file)
+	handle("PUT "+PathFile, a.save)
 	handle("GET "+PathTarNames, a.tarNames)
 	handle("POST "+PathUnpack, a.unpack)
 	handle("POST "+PathEngineStart, func(w http.ResponseWriter, _ *http.Request) error {
@@ -207,6 +218,7 @@ func (a *agent) health(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (a *agent) exec(w http.ResponseWriter, r *http.Request) error {
+	a.terminals.spoil()
 	return a.upgrade(w, r, func(ctx context.Context, conn *FrameConn) error {
 		return serveExec(ctx, a.Config, a.reaper, conn)
 	})

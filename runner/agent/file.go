@@ -35,12 +35,16 @@ const (
 	tarTime     = 20 * time.Second // for listing one archive
 	maxUnpacked = 100_000          // entries of one unpacked stream
 	maxRest     = 64 << 20         // bytes of a stream that are read after an error
+	maxListed   = 1 << 20          // bytes of the paths that one list gives
 )
 
 // absolute gives the absolute, clean form of a path that may begin with "~/".
 func (c Config) absolute(name string) (string, error) {
-	if name == "~" {
+	switch name {
+	case "~":
 		return c.Home, nil
+	case labs.GreetingFile:
+		return filepath.Join(c.RunDir, greetingFile), nil
 	}
 	if rest, ok := strings.CutPrefix(name, "~/"); ok {
 		name = path.Join(c.Home, rest)
@@ -241,6 +245,68 @@ func (a *agent) glob(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, all)
 }
 
+// list gives what a directory holds, by name. Links are what they lead to.
+func (a *agent) list(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	n, err := limit(q, maxMatches)
+	if err != nil {
+		return err
+	}
+	dir, err := a.absolute(q.Get("dir"))
+	if err != nil {
+		return err
+	}
+	names, err := namesIn(r.Context(), dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("there is no directory %s: %w", dir, labs.ErrNotFound)
+	}
+	if err != nil {
+		return plainer(err)
+	}
+	all, size := make([]labs.FileInfo, 0, min(n, len(names))), 0
+	for _, name := range names {
+		name = path.Join(dir, name)
+		info, err := os.Stat(name)
+		if err != nil {
+			info, err = os.Lstat(name) // a link to nowhere
+		}
+		if err != nil {
+			continue // it went away
+		}
+		if size += len(name); len(all) == n || size > maxListed {
+			break
+		}
+		all = append(all, fileInfo(name, info))
+	}
+	return writeJSON(w, all)
+}
+
+// namesIn gives the sorted names of what is in a directory, of maxVisited
+// entries at most.
+func namesIn(ctx context.Context, dir string) ([]string, error) {
+	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	var names []string
+	for len(names) < maxVisited {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		more, err := d.Readdirnames(256)
+		names = append(names, more...)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 func (a *agent) open(name string) (*os.File, error) {
 	abs, err := a.absolute(name)
 	if err != nil {
@@ -248,9 +314,9 @@ func (a *agent) open(name string) (*os.File, error) {
 	}
 	f, err := openRegular(abs)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		err = fmt.Errorf("%s: %w", abs, labs.ErrNotFound)
+		return nil, fmt.Errorf("%s: %w", abs, labs.ErrNotFound)
 	}
-	return f, err
+	return f, plainer(err)
 }
 
 // openRegular opens a regular file. It never waits, as opening a FIFO would,
@@ -282,11 +348,24 @@ func (a *agent) file(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer f.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if q := r.URL.Query(); q.Has("limit") {
+		n, err := limit(q, MaxText)
+		if err != nil {
+			return err
+		}
+		text, err := readText(f, int64(n))
+		if err != nil {
+			return fmt.Errorf("read %.200q: %w", q.Get("path"), err)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		w.Write(text) // the client may leave
+		return nil
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
 	io.CopyN(w, f, info.Size()) // the client may leave, the file may shrink
 	return nil
@@ -365,7 +444,11 @@ func (r whileReader) Read(p []byte) (int, error) {
 func (a *agent) unpack(w http.ResponseWriter, r *http.Request) error {
 	dir, err := a.absolute(r.URL.Query().Get("dir"))
 	if err == nil {
-		err = unpack(dir, r.Body)
+		err = unpack(dir, r.Body, func(name string, link bool) {
+			if link || a.readAtStart(name) {
+				a.terminals.spoil()
+			}
+		})
 	}
 	if err != nil {
 		// The client reads the answer when all is sent.
@@ -376,7 +459,8 @@ func (a *agent) unpack(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func unpack(dir string, stream io.Reader) error {
+// unpack tells before it writes an entry, where it goes and whether it is a link.
+func unpack(dir string, stream io.Reader, before func(name string, link bool)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
@@ -397,6 +481,7 @@ func unpack(dir string, stream io.Reader) error {
 		if n >= maxUnpacked {
 			return fmt.Errorf("more than %d entries: %w", maxUnpacked, labs.ErrInvalid)
 		}
+		before(path.Join(dir, h.Name), h.Typeflag == tar.TypeSymlink)
 		if err := unpackEntry(root, h, in); err != nil {
 			return fmt.Errorf("unpack %.200q: %w", h.Name, err)
 		}

@@ -554,7 +554,7 @@ func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestAttackUnpackMoreEntriesThanAllowed(t *testing.T) {
 	one := tarball(t, tar.Header{Typeflag: tar.TypeDir, Name: ".", Mode: 0o755}).Bytes()[:512]
-	err := unpack(t.TempDir(), bytes.NewReader(bytes.Repeat(one, maxUnpacked+1)))
+	err := unpack(t.TempDir(), bytes.NewReader(bytes.Repeat(one, maxUnpacked+1)), func(string, bool) {})
 	if !errors.Is(err, labs.ErrInvalid) {
 		t.Error(err)
 	}
@@ -565,7 +565,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		base := t.TempDir()
 		in := filepath.Join(base, "in")
-		unpack(in, bytes.NewReader(b)) // an error is fine
+		unpack(in, bytes.NewReader(b), func(string, bool) {}) // an error is fine
 		entries, err := os.ReadDir(base)
 		must(t, err)
 		for _, e := range entries {

@@ -25,6 +25,9 @@ const (
 	stuckAfter = 3 * time.Second
 )
 
+// defaultSize is that of a terminal that nobody has looked at.
+var defaultSize = labs.Size{Rows: 24, Cols: 80}
+
 var terminalName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
 // terminals are the learner's terminals. Methods may be called concurrently.
@@ -36,6 +39,7 @@ type terminals struct {
 
 	mu     sync.Mutex
 	made   []*terminal // in the order they were made
+	spare  *terminal   // see prepare; nil when there is none
 	closed bool
 	shells sync.WaitGroup
 }
@@ -54,7 +58,7 @@ func (ts *terminals) open(name string, size labs.Size) (*terminal, error) {
 		return nil, fmt.Errorf("terminal %q: a name is 1 to 32 letters, digits, - and _: %w", name[:min(len(name), 64)], labs.ErrInvalid)
 	}
 	if size.Rows == 0 || size.Cols == 0 {
-		size = labs.Size{Rows: 24, Cols: 80}
+		size = defaultSize
 	}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -73,6 +77,24 @@ func (ts *terminals) open(name string, size labs.Size) (*terminal, error) {
 	if len(ts.made) >= limit {
 		return nil, fmt.Errorf("there are %d terminals already: %w", len(ts.made), labs.ErrBusy)
 	}
+	var greeting []byte
+	if len(ts.made) == 0 {
+		greeting = ts.cfg.greeting()
+	}
+	t := ts.takeSpare(name, size, greeting)
+	if t == nil {
+		var err error
+		if t, err = ts.begin(name, size, greeting...); err != nil {
+			return nil, err
+		}
+	}
+	ts.made = append(ts.made, t)
+	return t, nil
+}
+
+// begin starts a terminal with a shell, behind what it is to show first. The
+// caller holds mu.
+func (ts *terminals) begin(name string, size labs.Size, first ...byte) (*terminal, error) {
 	t := &terminal{
 		name: name, size: size, log: ts.log.With("terminal", name),
 		reading: make(chan struct{}, 1), ending: make(chan struct{}),
@@ -83,7 +105,7 @@ func (ts *terminals) open(name string, size labs.Size) (*terminal, error) {
 	}
 	t.shell = sh
 	t.typing.to(sh)
-	ts.made = append(ts.made, t)
+	t.ring.write(first)
 	ts.shells.Go(func() { t.run(ts.cfg, ts.reaper, sh) })
 	return t, nil
 }
@@ -104,6 +126,9 @@ func (ts *terminals) close() {
 	ts.mu.Lock()
 	ts.closed = true
 	made := ts.made
+	if ts.spare != nil {
+		made = append(made[:len(made):len(made)], ts.spare)
+	}
 	ts.mu.Unlock()
 	for _, t := range made {
 		t.close()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 
 	"berth/labs"
@@ -23,10 +24,15 @@ import (
 //	POST /v1/exec                     Upgrade        exec frames, see below
 //	GET  /v1/terminals                               ["1", …], in the order they were made
 //	GET  /v1/terminals/{name}/attach?from=&rows=&cols=  Upgrade   frames of labs' terminal protocol
+//	POST /v1/prepare                                 makes terminal "1" ahead of need; 204 at once
+//	GET  /v1/ports                                   [80, …]: TCP ports that answer at localhost, sorted
 //	GET  /v1/dial?network=&address=   Upgrade        plain bytes; half-close is passed on
 //	GET  /v1/watch?path=…&path=…&after=              a stream of JSON labs.Change, one a line
 //	GET  /v1/glob?pattern=&limit=                    JSON of []labs.FileInfo
+//	GET  /v1/list?dir=&limit=                        JSON of []labs.FileInfo, by name
 //	GET  /v1/file?path=                              the bytes, with a Content-Length
+//	GET  /v1/file?path=&limit=                       the same, of at most so many bytes
+//	PUT  /v1/file?path=&was=                         body: the bytes; Saved
 //	GET  /v1/tar-names?path=&limit=                  JSON of []string
 //	POST /v1/unpack?dir=                             body: tar; 204
 //	POST /v1/engine/start                            204 at once
@@ -37,9 +43,12 @@ const (
 	PathHealth      = "/v1/health"
 	PathExec        = "/v1/exec"
 	PathTerminals   = "/v1/terminals"
+	PathPrepare     = "/v1/prepare"
+	PathPorts       = "/v1/ports"
 	PathDial        = "/v1/dial"
 	PathWatch       = "/v1/watch"
 	PathGlob        = "/v1/glob"
+	PathList        = "/v1/list"
 	PathFile        = "/v1/file"
 	PathTarNames    = "/v1/tar-names"
 	PathUnpack      = "/v1/unpack"
@@ -77,8 +86,9 @@ type Health struct {
 
 // A Fault is an error on its way to the client half.
 type Fault struct {
-	Kind  string `json:"kind"` // of faultKinds
-	Error string `json:"error"`
+	Kind    string       `json:"kind"` // of faultKinds
+	Error   string       `json:"error"`
+	Version labs.Version `json:"version,omitempty"` // of "changed": that which the file has now
 }
 
 var faultKinds = []struct {
@@ -91,7 +101,10 @@ var faultKinds = []struct {
 	{"not valid", labs.ErrInvalid, http.StatusBadRequest},
 	{"busy", labs.ErrBusy, http.StatusTooManyRequests},
 	{"gone", labs.ErrGone, http.StatusGone},
+	{"changed", labs.ErrChanged, http.StatusConflict},
 }
+
+const maxVersion = 64 // bytes of a version in a Fault
 
 // writeFault answers a request with an error.
 func writeFault(w http.ResponseWriter, err error) {
@@ -102,6 +115,9 @@ func writeFault(w http.ResponseWriter, err error) {
 			break
 		}
 	}
+	if c := new(ChangedError); errors.As(err, &c) {
+		f.Version = c.Now
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(f) // the client may be gone
@@ -111,9 +127,14 @@ func writeFault(w http.ResponseWriter, err error) {
 func (f Fault) Err() error {
 	text := f.Error[:min(len(f.Error), 1<<10)]
 	for _, k := range faultKinds {
-		if f.Kind == k.kind {
-			return fmt.Errorf("%s: %w", text, k.err)
+		if f.Kind != k.kind {
+			continue
 		}
+		text = strings.TrimSuffix(text, ": "+k.err.Error())
+		if k.err == labs.ErrChanged && len(f.Version) <= maxVersion {
+			return fmt.Errorf("%s: %w", text, &ChangedError{f.Version})
+		}
+		return fmt.Errorf("%s: %w", text, k.err)
 	}
 	return errors.New(text)
 }

@@ -464,6 +464,21 @@ func TestSpoofedSourceAddress(t *testing.T) {
 	}
 }
 
+// tracked gives how many connections from an address the machine remembers.
+func tracked(t *testing.T, from netip.Addr) (n int) {
+	t.Helper()
+	flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(unix.AF_INET))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range flows {
+		if f.Forward.SrcIP.Equal(from.AsSlice()) {
+			n++
+		}
+	}
+	return n
+}
+
 // TestConnectionFloodLeavesRoomInTheMachinesTable has sandboxes make connections
 // and forget them, which the machine's own table of them remembers for minutes.
 func TestConnectionFloodLeavesRoomInTheMachinesTable(t *testing.T) {
@@ -486,19 +501,7 @@ func TestConnectionFloodLeavesRoomInTheMachinesTable(t *testing.T) {
 		}
 	}()
 	x := start(t, b, labs.Spec{Egress: labs.EgressInternet})
-	source := net.IP(b.cfg.address(x.rec.Slot).AsSlice())
-	entries := func() (n int) {
-		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(unix.AF_INET))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range flows {
-			if f.Forward.SrcIP.Equal(source) {
-				n++
-			}
-		}
-		return n
-	}
+	entries := func() int { return tracked(t, x.rec.Address) }
 	for _, c := range []struct {
 		network, address string
 		most             int // beyond maxRate a second

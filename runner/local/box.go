@@ -74,6 +74,7 @@ func (b *box) Destroy() error {
 		return fmt.Errorf("destroy sandbox %s: %w", b.rec.ID, err)
 	}
 	b.destroyed = true
+	b.boxes.forget(b.rec.ID)
 	b.boxes.slots.free(b.rec.Slot)
 	return nil
 }

@@ -54,7 +54,10 @@ type Boxes struct {
 	mu       sync.Mutex
 	closed   bool
 	starting sync.WaitGroup
-	found    []found // sandboxes of an earlier server, until Adopt
+	found    []found         // sandboxes of an earlier server, until Adopt
+	live     map[string]*box // by id: those that were handed out, until they are destroyed
+
+	connecting sync.Mutex // held to connect, and for the Peers of records
 }
 
 // found is what an earlier server left under an id.
@@ -81,6 +84,7 @@ func New(ctx context.Context, cfg Config) (_ *Boxes, err error) {
 		disks: &disks{dir: filepath.Join(cfg.State, "disks")},
 		oci:   oci{command: cfg.Runtime, root: filepath.Join(cfg.State, "runtime")},
 		boot:  bootID(),
+		live:  map[string]*box{},
 	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("local sandboxes: root is needed to make them; start berth as root")
@@ -123,12 +127,14 @@ func New(ctx context.Context, cfg Config) (_ *Boxes, err error) {
 		return nil, err
 	}
 	var members []member
+	ours := map[string]record{}
 	for _, f := range b.found {
 		if f.err == nil && f.rec.Boot == b.boot {
 			members = append(members, f.rec.member())
+			ours[f.rec.ID] = f.rec
 		}
 	}
-	if b.network, err = openNetwork(cfg, members); err != nil {
+	if b.network, err = openNetwork(cfg, members, recordedPairs(ours)); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -198,7 +204,15 @@ func (b *Boxes) Start(ctx context.Context, spec labs.Spec) (labs.Box, error) {
 		}
 		return nil, fmt.Errorf("start sandbox: %w", err)
 	}
+	b.know(x)
 	return x, nil
+}
+
+// know lets Connect find a sandbox.
+func (b *Boxes) know(x *box) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.live[x.rec.ID] = x
 }
 
 // phase measures a part of a start.
@@ -433,6 +447,7 @@ func (b *Boxes) Adopt(ctx context.Context) ([]labs.Box, error) {
 		}
 		if why == nil {
 			adopted = append(adopted, x)
+			b.know(x)
 			live[x.rec.ID], agents[x.rec.Agent], links[b.cfg.link(x.rec.Slot)] = true, true, true
 			continue
 		}

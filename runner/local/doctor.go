@@ -222,7 +222,7 @@ func (d *doctor) tryNetwork() error {
 		return fmt.Errorf("return to network namespace: %w", err)
 	}
 	f := &firewall{cfg: d.cfg, options: []nftables.ConnOption{nftables.WithNetNSFd(int(ns))}}
-	if err := f.open(nil); err != nil {
+	if err := f.open(nil, nil); err != nil {
 		return err
 	}
 	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)

@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -40,7 +41,14 @@ type firewall struct {
 	mirror   *nftables.Set // addresses that may reach the mirror
 	internet *nftables.Set // addresses that may reach the internet
 	guarded  *nftables.Set // uplinks from which nothing new is routed
+	paired   *nftables.Set // from and to: sandboxes that reach one another
+	pairs    map[pair]bool // what is in it; each is there both ways
 }
+
+// A pair is two sandboxes that reach one another, the lower slot first.
+type pair [2]slot
+
+func pairOf(a, b slot) pair { return pair{min(a, b), max(a, b)} }
 
 // private are the networks that egress "internet" does not include.
 var private = []netip.Prefix{
@@ -67,8 +75,9 @@ const (
 	maxRate        = 100
 )
 
-// open replaces the table, in one step, by one that knows the members.
-func (f *firewall) open(members []member) error {
+// open replaces the table, in one step, by one that knows the members and
+// which of them reach one another.
+func (f *firewall) open(members []member, pairs []pair) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	nft, err := nftables.New(f.options...)
@@ -85,6 +94,8 @@ func (f *firewall) open(members []member) error {
 		KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr)}
 	f.mirror = &nftables.Set{Table: f.table, Name: "mirror", KeyType: nftables.TypeIPAddr}
 	f.internet = &nftables.Set{Table: f.table, Name: "internet", KeyType: nftables.TypeIPAddr}
+	f.paired = &nftables.Set{Table: f.table, Name: "paired", Concatenation: true,
+		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)}
 	f.guarded = &nftables.Set{Table: f.table, Name: "guarded", KeyType: nftables.TypeIFName}
 	dns := &nftables.Set{Table: f.table, Name: "dns", KeyType: nftables.TypeIPAddr}
 	closed := &nftables.Set{Table: f.table, Name: "private", KeyType: nftables.TypeIPAddr, Interval: true}
@@ -101,6 +112,10 @@ func (f *firewall) open(members []member) error {
 			toInternet = append(toInternet, f.addressKey(m))
 		}
 	}
+	f.pairs = map[pair]bool{}
+	for _, p := range pairs {
+		f.pairs[p] = true
+	}
 	for _, a := range f.dns {
 		if a.Is4() {
 			names = append(names, nftables.SetElement{Key: a.AsSlice()})
@@ -112,7 +127,7 @@ func (f *firewall) open(members []member) error {
 	for _, s := range []struct {
 		set      *nftables.Set
 		elements []nftables.SetElement
-	}{{f.members, inside}, {f.mirror, toMirror}, {f.internet, toInternet}, {f.guarded, guarded}, {dns, names}, {closed, intervals(append(private, f.nearby()...))}, {counted, nil}, {timed, nil}} {
+	}{{f.members, inside}, {f.mirror, toMirror}, {f.internet, toInternet}, {f.guarded, guarded}, {f.paired, f.pairKeys(slices.Collect(maps.Keys(f.pairs)))}, {dns, names}, {closed, intervals(append(private, f.nearby()...))}, {counted, nil}, {timed, nil}} {
 		if err := nft.AddSet(s.set, s.elements); err != nil {
 			return fmt.Errorf("make set %s: %w", s.set.Name, err)
 		}
@@ -136,6 +151,14 @@ func (f *firewall) open(members []member) error {
 		&expr.Payload{DestRegister: 2, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
 		&expr.Lookup{SourceRegister: 1, SetName: f.members.Name, SetID: f.members.ID, Invert: true},
 	}, verdict(expr.VerdictDrop))
+	// The machine's table of connections is for those with the outside.
+	inPair := func(not bool) []expr.Any {
+		return []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 8}, // source and destination
+			&expr.Lookup{SourceRegister: 1, SetName: f.paired.Name, SetID: f.paired.ID, Invert: not},
+		}
+	}
+	rule(raw, inPair(false), []expr.Any{&expr.Notrack{}})
 	if f.cfg.Mirror != 0 {
 		rule(raw, destinationIs(f.cfg.Gateway()), port(unix.IPPROTO_TCP, f.cfg.Mirror), []expr.Any{&expr.Notrack{}})
 		answers := base("answers", nftables.ChainTypeFilter, nftables.ChainHookOutput, -300)
@@ -152,8 +175,12 @@ func (f *firewall) open(members []member) error {
 	rule(input, refuseTCP())
 	rule(input, refuse())
 
+	// A connection that was allowed once does not count: the address may be
+	// another sandbox's by now.
+	between := nft.AddChain(&nftables.Chain{Table: f.table, Name: "between"})
+	rule(between, inPair(true), refuse())
+
 	out := nft.AddChain(&nftables.Chain{Table: f.table, Name: "out"})
-	rule(out, meta(to, ours, true), refuse())
 	rule(out, source(f.internet, true), refuse())
 	count := func(set *nftables.Set, over expr.Any) []expr.Any {
 		return []expr.Any{
@@ -168,6 +195,7 @@ func (f *firewall) open(members []member) error {
 	rule(out, destination(closed), refuse())
 
 	forward := base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, -5)
+	rule(forward, meta(from, ours, true), meta(to, ours, true), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: between.Name}})
 	rule(forward, established(), verdict(expr.VerdictReturn))
 	rule(forward, meta(from, ours, true), []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: out.Name}})
 	rule(forward, meta(to, ours, true), verdict(expr.VerdictDrop))
@@ -199,6 +227,9 @@ func (f *firewall) join(m member) error {
 
 // leave forgets a sandbox, whether it was admitted or not.
 func (f *firewall) leave(m member) error {
+	if err := f.part(m.slot); err != nil {
+		return fmt.Errorf("take %s off its private network: %w", f.cfg.address(m.slot), err)
+	}
 	err := f.change(m, (*nftables.Conn).SetDeleteElements)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove %s from the firewall: %w", f.cfg.address(m.slot), err)
@@ -225,6 +256,65 @@ func (f *firewall) change(m member, what func(*nftables.Conn, *nftables.Set, []n
 		if err := what(nft, f.internet, []nftables.SetElement{f.addressKey(m)}); err != nil {
 			return err
 		}
+	}
+	return nft.Flush()
+}
+
+// pair lets sandboxes reach one another. Those that do already may be among
+// the pairs.
+func (f *firewall) pair(pairs []pair) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pairs = slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return f.pairs[p] })
+	if err := f.changePairs(pairs, (*nftables.Conn).SetAddElements); err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		f.pairs[p] = true
+	}
+	return nil
+}
+
+// part ends what pair did for a sandbox.
+func (f *firewall) part(s slot) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var its []pair
+	for p := range f.pairs {
+		if p[0] == s || p[1] == s {
+			its = append(its, p)
+		}
+	}
+	err := f.changePairs(its, (*nftables.Conn).SetDeleteElements)
+	if errors.Is(err, os.ErrNotExist) {
+		// Somebody emptied the table. One that is missing must not keep the
+		// others.
+		err = nil
+		for _, p := range its {
+			if e := f.changePairs([]pair{p}, (*nftables.Conn).SetDeleteElements); !errors.Is(e, os.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range its {
+		delete(f.pairs, p)
+	}
+	return nil
+}
+
+func (f *firewall) changePairs(pairs []pair, what func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	nft, err := nftables.New(f.options...)
+	if err != nil {
+		return err
+	}
+	if err := what(nft, f.paired, f.pairKeys(pairs)); err != nil {
+		return err
 	}
 	return nft.Flush()
 }
@@ -287,6 +377,16 @@ func (f *firewall) memberKey(m member) []byte {
 
 func (f *firewall) addressKey(m member) nftables.SetElement {
 	return nftables.SetElement{Key: f.cfg.address(m.slot).AsSlice()}
+}
+
+// pairKeys gives both ways of each pair.
+func (f *firewall) pairKeys(pairs []pair) []nftables.SetElement {
+	var keys []nftables.SetElement
+	for _, p := range pairs {
+		a, b := f.cfg.address(p[0]).AsSlice(), f.cfg.address(p[1]).AsSlice()
+		keys = append(keys, nftables.SetElement{Key: slices.Concat(a, b)}, nftables.SetElement{Key: slices.Concat(b, a)})
+	}
+	return keys
 }
 
 func (f *firewall) guardKeys() []nftables.SetElement {

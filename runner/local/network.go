@@ -33,8 +33,8 @@ type network struct {
 func (c Config) gatewayLink() string { return c.Name + "0" }
 
 // openNetwork makes what all sandboxes share. members are the sandboxes that
-// are already there; they stay connected throughout.
-func openNetwork(cfg Config, members []member) (*network, error) {
+// are already there; they stay connected throughout, also with one another.
+func openNetwork(cfg Config, members []member, pairs []pair) (*network, error) {
 	n := &network{cfg: cfg, mtu: 1500, dns: cfg.DNS, forward: filepath.Join(cfg.State, "forwarding-was-off")}
 	if len(n.dns) == 0 {
 		n.dns = machineResolvers()
@@ -53,7 +53,7 @@ func openNetwork(cfg Config, members []member) (*network, error) {
 	if _, err := os.Stat(n.forward); err == nil {
 		n.firewall.guard = true
 	}
-	if err := n.firewall.open(members); err != nil {
+	if err := n.firewall.open(members, pairs); err != nil {
 		return nil, err
 	}
 	if err := n.makeGateway(); err != nil {
@@ -208,6 +208,17 @@ func (n *network) join(m member) error {
 		}
 	}
 	return n.firewall.join(m)
+}
+
+// pair lets sandboxes that have joined reach one another.
+func (n *network) pair(pairs []pair) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	if err := n.startForwarding(); err != nil {
+		return err
+	}
+	return n.firewall.pair(pairs)
 }
 
 // leave removes a sandbox's link and what the firewall knows of it.

@@ -27,6 +27,7 @@ type record struct {
 	Boot    string      `json:"boot"` // the machine's run in which it was made
 	Ready   bool        `json:"ready"`
 	Created time.Time   `json:"created"`
+	Peers   []string    `json:"peers,omitempty"` // ids of sandboxes that it reaches, and they it
 }
 
 func (r record) member() member { return member{r.Slot, r.Egress} }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ func Run(t *testing.T, start func(t *testing.T) labs.Sandbox) {
 		{"exec exit and streams", execStreams},
 		{"exec stdin", execStdin},
 		{"exec cancelled ends all children", execCancelled},
+		{"exec leaves what detached itself", execDetached},
 		{"exec that cannot be run", execMissing},
 		{"terminal echoes and resizes", terminalBasics},
 		{"terminal is the same to all viewers", terminalViewers},
@@ -37,12 +39,20 @@ func Run(t *testing.T, start func(t *testing.T) labs.Sandbox) {
 		{"10 MB pasted are bounded and whole", terminalPaste},
 		{"UTF-8 arrives whole", terminalUTF8},
 		{"so many terminals and no more", terminalLimit},
+		{"the first terminal greets", greeting},
 		{"finished commands are told", commands},
 		{"files in and out", files},
 		{"attack: unpacking outside the folder", unpackEscape},
 		{"attack: reading what would wait for ever", openFIFO},
+		{"directories are listed", listing},
+		{"a file is read and replaced", editing},
+		{"replacing keeps mode, owner and links", editKeeps},
+		{"of many who write at once one wins", editAtOnce},
+		{"a full disk leaves the old content", editFullDisk},
+		{"attack: editing what is no text", editRefused},
 		{"changed files are told", fileChanges},
 		{"dial", dial},
+		{"open ports are told", ports},
 		{"destroyed is destroyed", destroyed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -145,6 +155,40 @@ func (f *firstLine) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// execDetached is what scripts do that set something up in the background.
+func execDetached(t *testing.T, sb labs.Sandbox) {
+	for how, script := range map[string]string{
+		"setsid":             `setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!`,
+		"nohup in a shell":   `cd /; (nohup bash -c 'echo $$ > ~/pid; exec sleep 1000' >~/log 2>&1 </dev/null &); until [ -s ~/pid ]; do sleep 0.01; done; cat ~/pid`,
+		"setsid of a script": `setsid bash -c 'echo $$ > ~/pid2; while :; do sleep 0.1; echo alive >> ~/beat; done' </dev/null &>/dev/null & until [ -s ~/pid2 ]; do sleep 0.01; done; cat ~/pid2`,
+	} {
+		ctx, cancel := context.WithCancel(within(t))
+		var out bytes.Buffer
+		began := time.Now()
+		exit, err := sb.Exec(ctx, labs.Cmd{Args: []string{"bash", "-c", script}, Stdout: &out, Stderr: &out})
+		took := time.Since(began)
+		cancel() // too late to matter
+		pid, notNumber := strconv.Atoi(strings.TrimSpace(out.String()))
+		if err != nil || exit != 0 || notNumber != nil {
+			t.Fatalf("%s: exit %d, %v, %q", how, exit, err, &out)
+		}
+		if took > 10*time.Second {
+			t.Errorf("%s: it took %v to return", how, took)
+		}
+		// A while later it is alive, and no zombie.
+		if got := sh(t, sb, fmt.Sprintf("sleep 0.5; cut -d')' -f2 /proc/%d/stat | cut -c2; kill -9 %d", pid, pid)); got == "Z\n" {
+			t.Errorf("%s: its state is %q", how, got)
+		}
+	}
+	if got := sh(t, sb, "head -n1 ~/beat"); got != "alive\n" {
+		t.Errorf("it wrote %q", got)
+	}
+	// One that holds the output open does not keep Exec either, and lives on
+	// as long as it prints nothing.
+	pid := strings.TrimSpace(sh(t, sb, "sleep 1000 & echo $!"))
+	sh(t, sb, "kill -0 "+pid+" && kill -9 "+pid)
 }
 
 func execMissing(t *testing.T, sb labs.Sandbox) {
@@ -476,6 +520,40 @@ func terminalLimit(t *testing.T, sb labs.Sandbox) {
 	t.Error("a hundred terminals could be opened")
 }
 
+func greeting(t *testing.T, sb labs.Sandbox) {
+	text := "Welcome, \x1b[1mcaptain\x1b[0m ⚓\n\nline 3"
+	if _, err := sb.WriteFile(within(t), labs.GreetingFile, []byte(text), ""); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"1", "1", "2"} {
+		v := attach(t, sb, name, 0)
+		v.keys("echo rea''dy\r")
+		before := v.until("ready\r\n")
+		want := "Welcome, \x1b[1mcaptain\x1b[0m ⚓\r\n\r\nline 3\r\n"
+		if n := strings.Count(before, want); name == "1" && (n != 1 || !strings.HasPrefix(before, want)) || name == "2" && n != 0 {
+			t.Errorf("attachment %d, terminal %s: %q", i+1, name, before)
+		}
+	}
+	// It is not shown again when the shell ends.
+	v := attach(t, sb, "1", -1)
+	v.run("true")
+	v.keys("exit\r")
+	for len(v.exit) == 0 {
+		if err := v.step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.text = nil
+	for !bytes.ContainsAny(v.text, "#$") {
+		if err := v.step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if bytes.Contains(v.text, []byte("Welcome")) {
+		t.Errorf("the second shell begins with %q", v.text)
+	}
+}
+
 func commands(t *testing.T, sb labs.Sandbox) {
 	changes, err := sb.Watch(within(t), labs.Watch{})
 	if err != nil {
@@ -666,6 +744,83 @@ func dial(t *testing.T, sb labs.Sandbox) {
 	}
 	if c, err := sb.Dial(within(t), "udp", "127.0.0.1:53"); !errors.Is(err, labs.ErrInvalid) {
 		t.Errorf("dial udp: %v, %v", c, err)
+	}
+}
+
+func ports(t *testing.T, sb labs.Sandbox) {
+	lister, ok := sb.(labs.PortLister)
+	if !ok {
+		t.Fatal("it is no PortLister")
+	}
+	before, err := lister.Ports(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, sb, `cat > ~/listen.py <<'X'
+import socket, sys, time
+keep, told = [], []
+def bind(family, host):
+    s = socket.socket(family)
+    if family == socket.AF_INET6: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try: s.bind((host, 0))
+    except OSError: return # no IPv6 here
+    keep.append(s); return s
+def listen(name, family, host):
+    s = bind(family, host)
+    if s: s.listen(); told.append(name + " " + str(s.getsockname()[1]))
+    return s
+any4 = listen("yes", socket.AF_INET, "0.0.0.0")
+listen("yes", socket.AF_INET, "127.0.0.1")
+listen("yes", socket.AF_INET6, "::")
+listen("yes", socket.AF_INET6, "::1")
+listen("no", socket.AF_INET, "127.0.0.7")
+s = bind(socket.AF_INET, "127.0.0.1"); told.append("no " + str(s.getsockname()[1])) # does not listen
+c = socket.create_connection(any4.getsockname()); told.append("no " + str(c.getsockname()[1]))
+print("\n".join(told), flush=True)
+time.sleep(1000)
+X
+		setsid python3 ~/listen.py </dev/null >~/told 2>~/wrong & echo $! >~/listener; for i in {1..200}; do [ -s ~/told ] && exit; sleep 0.05; done; cat ~/wrong; exit 1`)
+	now, err := lister.Ports(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSorted(now) || len(slices.Compact(slices.Clone(now))) != len(now) {
+		t.Errorf("not sorted, or not unique: %d", now)
+	}
+	want := map[int]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(sh(t, sb, "cat ~/told")), "\n") {
+		word, number, _ := strings.Cut(line, " ")
+		port, err := strconv.Atoi(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[port] = want[port] || word == "yes" // two sockets may have the same
+	}
+	yes := 0
+	for port, want := range want {
+		if slices.Contains(now, port) != want {
+			t.Errorf("port %d: %v was expected; told are %d", port, want, now)
+		}
+		if want {
+			yes++
+		}
+	}
+	if yes < 2 {
+		t.Errorf("only %d could listen", yes)
+	}
+	// And none of it is there when it has ended.
+	sh(t, sb, "kill -9 $(cat ~/listener)")
+	for deadline := time.Now().Add(patience); ; {
+		now, err := lister.Ports(within(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(now) <= len(before) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("there are still %d", now)
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ func main() {
 }
 
 // talk does what small programs of a shell do less reliably: get URL, serve
-// ADDRESS, send ADDRESS SOURCE.
+// ADDRESS, send ADDRESS SOURCE, hear ADDRESS FILE.
 func talk(verb string, args []string) error {
 	switch verb {
 	case "get":
@@ -85,7 +85,27 @@ func talk(verb string, args []string) error {
 		_, err = io.Copy(os.Stdout, resp.Body)
 		return err
 	case "serve":
-		return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "from a sandbox\n") }))
+		return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			host, _, _ := net.SplitHostPort(r.RemoteAddr)
+			io.WriteString(w, "asked by "+host+"\n")
+		}))
+	case "hear": // prints when it is ready, and adds to the file what was said
+		pc, err := net.ListenPacket("udp4", args[0])
+		if err != nil {
+			return err
+		}
+		f, err := os.OpenFile(args[1], os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		for buf := make([]byte, 1000); ; {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(f, "%s as %s\n", buf[:n], from.(*net.UDPAddr).IP)
+		}
 	case "send":
 		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(args[1])}}
 		conn, err := d.Dial("udp", args[0])
