@@ -1,8 +1,14 @@
 package markdown
 
 import (
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"time"
 
 	"berth/labs"
 )
@@ -85,6 +91,20 @@ var attacks = map[string]string{
 	"null-like characters":           "<scr\u00adipt>alert(1)</scr\u00adipt><\u2028script>",
 	"nested quotes in emphasis":      "*a **b <i onclick=x> c** d*",
 	"unbalanced ends":                "</div></section></article></main><div>",
+	"inline command with tags":       "Type `\"><script>alert(1)</script>`{run} or `' onclick=x`{copy}",
+	"inline path with tags":          "Open `/\"><img src=x onerror=alert(1)>`{open}",
+	"attribute of inline code":       "Type `x`{run terminal=\"onclick=alert(1)\"}",
+	"marker that ends its attribute": "```file {path=~/x mode=insert marker=\"\\\"><script>\"}\nx\n```",
+	"quiz with tags":                 "```quiz\n<script>alert(1)</script> <b onclick=x>?\n(x) <img src=x onerror=alert(1)>\n( ) [y](javascript:alert(1)) </label></form><form action=/api>\n```",
+	"quiz with an input":             "```quiz\nWhat? <input type=radio name=a value=0 checked>\n(x) a\n( ) b <input type=submit formaction=x>\n```",
+	"quiz with a block":              "```quiz\n- What?\n(x) # a\n( ) > b\n```",
+	"spoofed quiz":                   `<form class="quiz" data-quiz="step/1"><button class="quiz-button">x</button></form>`,
+	"spoofed preview":                `<a class="preview" data-port="22" data-path="//evil.example" href="https://a.example">x</a>`,
+	"preview of another site":        "[x](preview:80@evil.example/) [y](preview://evil.example/) [z](preview:8080.evil.example/)",
+	"preview with script":            "[x](preview:80/\"onclick=\"alert(1)) <a href=\"preview:80/'><script>alert(1)</script>\">y</a>",
+	"preview as an image":            "![x](preview:80/x.png) <img src='preview:80/x.png'>",
+	"mark as a link":                 "[x](" + (labs.Var{Name: "preview 80"}).Mark() + "/x) <a href='" + (labs.Var{Name: "x"}).Mark() + ":alert(1)'>y</a> {{preview 80}}",
+	"solution in Markdown":           "````solution {markdown}\n<script>alert(1)</script> `x\"onclick=`{run} <div class='block run' data-command='step/1'>\n````",
 	"mark of ours":                   "berthabcdefghijklmnopqrstuvwxyzx0x",
 }
 
@@ -104,7 +124,7 @@ func TestAttacks(t *testing.T) {
 			if n := len(l.Steps[len(l.Steps)-1].Commands); n == 0 {
 				t.Error("the block behind it is gone")
 			}
-			if strings.Contains(l.Steps[0].HTML, "berth") && !strings.Contains(text, "berth") {
+			if strings.Contains(strings.ReplaceAll(l.Steps[0].HTML, markBegin, ""), "berth") && !strings.Contains(text, "berth") {
 				t.Errorf("a mark of ours is left:\n%s", l.Steps[0].HTML)
 			}
 		})
@@ -123,12 +143,12 @@ func TestNonceIsNewForEveryLoad(t *testing.T) {
 // into an attribute, twice onto the page, or a class of ours.
 func TestKnownNonceGivesNothingButABlock(t *testing.T) {
 	p := newPageRenderer()
-	r := &report{file: "lab.md"}
-	l := &loader{report: r, lesson: &labs.Lesson{ID: "lab"}, page: p, anchors: map[string]string{}}
+	l := newLoader(&report{file: "lab.md"}, &labs.Lesson{ID: "lab"})
+	l.page = p
 	f := &fragment{kind: stepFragment, line: 1, links: map[string]int{}}
 	p.block(f, `<div class="block plain">X</div>`, 1)
 	m := p.mark(0)
-	got := l.sanitize(`<p title="`+m+`" lang="`+m+`">a</p>`+m+` `+m+`<a href="https://a.example/`+m+`">l</a><img src="`+m+`.png" alt="`+m+`">`, *f)
+	got := l.sanitize(`<p title="`+m+`" lang="`+m+`">a</p>`+m+` `+m+`<a href="https://a.example/`+m+`">l</a><img src="`+m+`.png" alt="`+m+`">`, f)
 	if n := strings.Count(got, "block plain"); n != 1 {
 		t.Errorf("the block stands %d times: %s", n, got)
 	}
@@ -137,4 +157,135 @@ func TestKnownNonceGivesNothingButABlock(t *testing.T) {
 			t.Errorf("%s is left: %s", bad, got)
 		}
 	}
+}
+
+// What is right in a quiz is on no page, in no order and in no attribute.
+func TestAnswersOfAQuizAreNotOnThePage(t *testing.T) {
+	page := func(text string) string {
+		l, ms := load1(inStep + text)
+		if l == nil {
+			t.Fatal(errorsOf(ms))
+		}
+		return l.Steps[0].HTML
+	}
+	choices := []string{"( ) a\n( ) b\n(x) c\n", "(x) a\n( ) b\n( ) c\n", "( ) a\n(X) b\n( ) c\n"}
+	several := []string{"[x] a\n[ ] b\n[ ] c\n", "[x] a\n[x] b\n[x] c\n", "[ ] a\n[ ] b\n[x] c\n"}
+	typed := []string{"= secret one\n", "= other\n", "~ secret two\n"}
+	for _, group := range [][]string{choices, several, typed} {
+		first := page("```quiz\nWhich?\n" + group[0] + "```\n")
+		for _, other := range group {
+			if got := page("```quiz\nWhich?\n" + other + "```\n"); got != first || strings.Contains(got, "secret") {
+				t.Errorf("the page shows what is right:\n%s\n%s", first, got)
+			}
+		}
+	}
+	// One that cannot be read is not shown with its marks either.
+	l, _ := lenient("```quiz\nWhich?\n(x) secret\n[ ] other\n```\n\ntext\n")
+	if l == nil || strings.Contains(l.Steps[0].HTML, "secret") || !strings.Contains(l.Steps[0].HTML, "text") {
+		t.Errorf("%+v", l)
+	}
+}
+
+// endless is a file that gives so many bytes of text.
+type endlessFile struct {
+	fsys fs.FS
+	size int64
+}
+
+func (e endlessFile) Open(name string) (fs.File, error) {
+	f, err := e.fsys.Open(name)
+	if err != nil || !strings.HasSuffix(name, fileName) {
+		return f, err
+	}
+	return &longFile{File: f, left: e.size}, nil
+}
+
+type longFile struct {
+	fs.File
+	left, read int64
+}
+
+func (f *longFile) Read(p []byte) (int, error) {
+	if f.left <= 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, strings.Repeat("text\n", len(p)/5+1))
+	f.left -= int64(n)
+	f.read += int64(n)
+	return n, nil
+}
+
+func (f *longFile) Close() error {
+	if f.read > 2*maxFile {
+		panic("all of it was read")
+	}
+	return f.File.Close()
+}
+
+func TestHugeLessons(t *testing.T) {
+	var before, after runtime.MemStats
+	nested := func(n int) string {
+		var b strings.Builder
+		for i := n; i > 0; i-- {
+			b.WriteString(strings.Repeat("`", i+2) + "hint\n")
+		}
+		return b.String()
+	}
+	inLists := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(strings.Repeat("  ", i) + "- ```sh\n")
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"100 MB":              strings.Repeat("text text text text\n", 5<<20),
+		"10,000 steps":        strings.Repeat("## Step\n\n`ls`\n\n", 10_000),
+		"1,000 nested":        nested(1000),
+		"1,000 in lists":      inLists(1000),
+		"1,000 in quotes":     strings.Repeat("> ", 1000) + "```sh\nls\n",
+		"10,000 quizzes":      strings.Repeat("```quiz\nWhat?\n= x\n```\n\n", 10_000),
+		"quiz of 10,000":      "```quiz\nWhat?\n" + strings.Repeat("(x) a\n", 10_000) + "```\n",
+		"quiz that is large":  "```quiz\n" + strings.Repeat("*a **b _c ", 3000) + "\n(x) a\n( ) b\n```\n",
+		"100,000 spans":       strings.Repeat(strings.Repeat("`x`{run} ", 1000)+"\n\n", 100),
+		"attributes of spans": strings.Repeat("`x`{"+strings.Repeat("a=\"", 2000)+"\n\n", 100),
+		"100,000 values":      strings.Repeat("{{preview 1}} {{preview 65535}} {{x}}\n\n", 30_000),
+		"65,535 ports":        ports(65535),
+		"hints":               strings.Repeat("```hint\nx[^1] *y*\n\n[^1]: z\n```\n\n", 4000),
+		"solutions":           strings.Repeat("```solution {markdown}\n`a`\n```\n\n", 4000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for kind, load := range map[string]func() *labs.Lesson{
+				"our own": func() *labs.Lesson { l, _ := load1(inStep + text); return l },
+				"another": func() *labs.Lesson { l, _ := lenient(text); return l },
+			} {
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				begin := processorTime(t)
+				l := load()
+				took := processorTime(t) - begin
+				runtime.ReadMemStats(&after)
+				used := (after.HeapSys - min(before.HeapSys, after.HeapSys)) >> 20 // at its highest
+				t.Logf("%s: %d kB in %v with %d MiB, loads: %v", kind, len(text)/1000, took.Round(time.Millisecond), used, l != nil)
+				if took > 15*time.Second || used > 500 {
+					t.Errorf("%s: it took %v and %d MiB", kind, took, used)
+				}
+				if l != nil && len(text) < 1<<20 {
+					safe(t, l)
+				}
+			}
+		})
+	}
+	l, ms := Load(endlessFile{fstest.MapFS{"lab/lab.md": labFile("x")}, 1 << 40}, "lab")
+	if got := errorsOf(ms); l != nil || got != "lab/lab.md: it is larger than 2 MiB; split it\n" {
+		t.Error(got)
+	}
+}
+
+func ports(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "{{preview %d}}\n\n", i+1)
+	}
+	return b.String()
 }

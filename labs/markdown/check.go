@@ -4,6 +4,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -28,7 +29,7 @@ var subjects = []struct {
 	{"layer", []string{"under"}},
 	{"ran", []string{"exit"}},
 	{"port", []string{"path", "status", "body"}},
-	{"script", nil},
+	{"script", []string{"prints"}},
 }
 
 var (
@@ -42,14 +43,14 @@ var (
 
 // parseCheck reads a check fence that begins in the file's line first. nil
 // after a mistake.
-func parseCheck(text string, first int, r *report) *labs.Check {
-	y := &yamlReader{r, first}
-	before := len(r.mistakes)
+func parseCheck(text string, first int, vars []labs.Var, r *report) *labs.Check {
+	y := &yamlReader{report: r, first: first, vars: vars}
+	before := r.added
 	if trimmed := strings.TrimLeft(text, " \n"); strings.HasPrefix(trimmed, "- ") {
 		r.add(first, "write a fence for each", "a check fence holds one check, not a list")
 		return nil
 	}
-	settings := y.parse(text, "the check")
+	settings := y.parse(text+"\n", "the check")
 	if settings == nil {
 		return nil
 	}
@@ -90,7 +91,7 @@ func parseCheck(text string, first int, r *report) *labs.Check {
 		}
 		y.expect(c, s)
 	}
-	if len(r.mistakes) > before {
+	if r.added > before {
 		return nil
 	}
 	if c.Name == "" {
@@ -111,7 +112,7 @@ func parseCheck(text string, first int, r *report) *labs.Check {
 	case c.Ran != nil && c.Ran.Exit.IsZero():
 		c.Ran.Exit = labs.Number{Op: '='}
 	}
-	if len(r.mistakes) > before {
+	if r.added > before {
 		return nil
 	}
 	return c
@@ -209,13 +210,45 @@ func (y *yamlReader) about(c *labs.Check, s setting) {
 	case "ran":
 		c.Ran = &labs.RanCheck{Pattern: y.regexp(s)}
 	case "port":
-		c.Port = &labs.PortCheck{Port: y.integer(s, 1, 65535)}
+		c.Port = y.port(s)
 	case "script":
 		c.Script, _ = y.text(s)
 		if strings.TrimSpace(c.Script) == "" {
 			y.add(s.line, "", "`script` has no value")
 		}
 	}
+}
+
+// port gives a port, or the value of the lesson that it is.
+func (y *yamlReader) port(s setting) *labs.PortCheck {
+	if t, ok := y.scalar(s.value, s.key, s.line); ok {
+		for _, v := range y.vars {
+			if v.Mark() != t || v.Preview > 0 {
+				continue
+			}
+			if !y.isPort(v) {
+				y.add(s.line, "let it be a number from 1 to 65535", "{{%s}} is no port", v.Name)
+			}
+			return &labs.PortCheck{Var: t}
+		}
+	}
+	return &labs.PortCheck{Port: y.integer(s, 1, 65535)}
+}
+
+// isPort reports whether a value is a port for every learner.
+func (*yamlReader) isPort(v labs.Var) bool {
+	all := v.Pick
+	if v.High > 0 {
+		all = []string{strconv.Itoa(v.Low), strconv.Itoa(v.High)}
+	} else if all == nil {
+		all = []string{v.Value}
+	}
+	for _, t := range all {
+		if n, err := strconv.Atoi(t); err != nil || n < 1 || n > 65535 {
+			return false
+		}
+	}
+	return true
 }
 
 // expect reads one expectation of the check's subject.
@@ -305,6 +338,12 @@ func (y *yamlReader) expect(c *labs.Check, s setting) {
 		case "body":
 			c.Port.Body = y.nestedRule(s)
 		}
+	case c.Script != "":
+		if s.key == "prints" {
+			if c.Prints, _ = y.word(s); strings.Contains(c.Prints, "\n") || len(c.Prints) > 1000 {
+				y.add(s.line, "name one line of it", "`prints` is longer than a line")
+			}
+		}
 	}
 }
 
@@ -373,6 +412,9 @@ func (y *yamlReader) name(s setting) string {
 
 // path gives a place in the sandbox or an image: absolute, or in the home.
 func (y *yamlReader) path(s setting, pattern bool) string {
+	if n, ok := s.value.(*ast.NullNode); ok && n.GetToken().Value == "~" {
+		return "~" // which YAML takes for nothing
+	}
 	t, ok := y.word(s)
 	if !ok {
 		return ""

@@ -16,6 +16,9 @@ const (
 	highlightTime = 3 * time.Second
 )
 
+// markBegin is what the marks of a lesson's values begin with.
+const markBegin = "zqberth"
+
 // A highlighter colours the code of one lesson.
 type highlighter struct {
 	spent time.Duration
@@ -50,8 +53,8 @@ func (h *highlighter) html(lexer chroma.Lexer, code string) string {
 		}
 		out.WriteString(`<span class="` + class + `">` + html.EscapeString(t.Value) + `</span>`)
 	}
-	if seen.String() != code {
-		return plain
+	if seen.String() != code || strings.Count(out.String(), markBegin) != strings.Count(code, markBegin) {
+		return plain // what stands for a value must stay whole
 	}
 	return out.String()
 }

@@ -16,7 +16,8 @@ const fileName = "lab.md"
 // Load reads the lab in the folder dir of fsys. The lesson is nil when there is
 // a mistake that is not a warning.
 func Load(fsys fs.FS, dir string) (*labs.Lesson, []labs.Mistake) {
-	r := &report{file: path.Join(dir, fileName)}
+	r := &report{}
+	r.in(path.Join(dir, fileName), nil)
 	l := load(fsys, dir, r)
 	if r.failed {
 		l = nil
@@ -34,20 +35,31 @@ func load(fsys fs.FS, dir string, r *report) *labs.Lesson {
 	if text == nil {
 		return nil
 	}
-	front, body, ok := splitFrontMatter(text, r)
-	if !ok {
-		return nil
-	}
-	lesson := &labs.Lesson{ID: path.Base(dir), Dir: sub, Source: r.file}
-	frontMatter(front, r, lesson)
+	lesson := &labs.Lesson{ID: path.Base(dir), Format: labs.FormatBerth, Dir: sub, Source: r.file}
 	if dir == "." {
-		lesson.ID = slug(lesson.Title, "lab")
+		lesson.ID = ""
 	} else if !stepID.MatchString(lesson.ID) {
 		r.add(0, "rename it with small letters, digits and `-`", "the folder %s cannot be part of an address", quote(lesson.ID))
 	}
-	l := &loader{report: r, lesson: lesson, page: newPageRenderer(), anchors: map[string]string{}, next: map[string]int{}}
-	l.body(body)
+	read(text, lesson, homeRule(sub), r)
 	return lesson
+}
+
+// read makes a lesson of the text of a lab.md. An empty id is made of its title.
+func read(text []byte, lesson *labs.Lesson, rules []assetRule, r *report) {
+	front, body, ok := splitFrontMatter(text, r)
+	if !ok {
+		return
+	}
+	rules = append(rules, frontMatter(front, r, lesson)...)
+	defaults(lesson)
+	if lesson.ID == "" {
+		lesson.ID = slug(lesson.Title, "lab")
+	}
+	assets(rules, lesson, r)
+	l := newLoader(r, lesson)
+	l.fillSettings()
+	l.body(newSource([]byte(l.fill(string(body.text), body.first)), body.first))
 }
 
 // courseFile may say in which order the labs of a folder come.
@@ -70,7 +82,8 @@ func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
 		}
 		return []*labs.Lesson{l}, mistakes
 	}
-	r := &report{file: "."}
+	r := &report{}
+	r.in(".", nil)
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
 		r.add(0, "", "the folder cannot be read: %v", plain(err))
@@ -86,14 +99,16 @@ func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
 		r.warn(0, "divide it", "the folder holds more than %d labs; the others are left out", maxLabs)
 		dirs = dirs[:maxLabs]
 	}
-	course := &report{file: courseFile}
-	dirs = order(fsys, dirs, course)
+	course := &report{}
+	course.in(courseFile, nil)
+	title, dirs := readCourse(fsys, dirs, course)
 	mistakes := append(r.sorted(), course.sorted()...)
 	var lessons []*labs.Lesson
 	for _, dir := range dirs {
 		l, ms := Load(fsys, dir)
 		mistakes = append(mistakes, ms...)
 		if l != nil {
+			l.Course = title
 			lessons = append(lessons, l)
 		}
 	}
@@ -105,21 +120,24 @@ func isLab(fsys fs.FS, dir string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// order puts the folders into the order that course.yaml gives.
-func order(fsys fs.FS, dirs []string, r *report) []string {
+// courseKeys are the settings of course.yaml.
+var courseKeys = []string{"title", "order"}
+
+// readCourse gives the title in course.yaml, and puts the folders into the order
+// that it says.
+func readCourse(fsys fs.FS, dirs []string, r *report) (title string, ordered []string) {
 	if _, err := fs.Stat(fsys, courseFile); errors.Is(err, fs.ErrNotExist) {
-		return dirs
+		return "", dirs
 	}
 	text := readFile(fsys, courseFile, maxYAML, r)
 	if text == nil {
-		return dirs
+		return "", dirs
 	}
-	y := &yamlReader{r, 1}
-	var ordered []string
+	y := &yamlReader{report: r, first: 1}
 	for _, s := range y.parse(string(text), "the course") {
 		switch s.key {
 		case "title":
-			y.sentence(s, 120)
+			title = y.sentence(s, 120)
 		case "order":
 			for _, n := range y.items(s) {
 				name, ok := y.scalar(n, "order", y.line(n))
@@ -138,7 +156,7 @@ func order(fsys fs.FS, dirs []string, r *report) []string {
 				}
 			}
 		default:
-			y.unknown(s, []string{"title", "order"})
+			y.unknown(s, courseKeys)
 		}
 	}
 	for _, dir := range dirs {
@@ -146,5 +164,5 @@ func order(fsys fs.FS, dirs []string, r *report) []string {
 			ordered = append(ordered, dir)
 		}
 	}
-	return ordered
+	return title, ordered
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"berth/labs"
 )
 
 func labFile(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
@@ -58,6 +60,67 @@ func TestLoadAll(t *testing.T) {
 				t.Errorf("mistakes\n%swant\n%s", got, c.says)
 			}
 		})
+	}
+}
+
+func TestCourseTitle(t *testing.T) {
+	good := "---\ntitle: Good\n---\n## Step\n"
+	lessons, ms := LoadAll(fstest.MapFS{"a/lab.md": labFile(good), "course.yaml": labFile("title: From the   ground up\n")})
+	if len(lessons) != 1 || lessons[0].Course != "From the ground up" || lessons[0].Format != labs.FormatBerth {
+		t.Errorf("%+v %s", lessons, errorsOf(ms))
+	}
+}
+
+// What the manual shows is what loads.
+func TestManual(t *testing.T) {
+	text, err := os.ReadFile("markdown.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var examples []string
+	for line := range strings.SplitSeq(string(text), "\n") {
+		code, ok := strings.CutPrefix(line, "//\t")
+		switch {
+		case !ok && line == "//" && len(examples) > 0 && examples[len(examples)-1] != "":
+			examples[len(examples)-1] += "\n" // a blank line, or the end
+		case !ok:
+			examples = append(examples, "")
+		case len(examples) == 0:
+			examples = append(examples, code+"\n")
+		default:
+			examples[len(examples)-1] += code + "\n"
+		}
+	}
+	front, body, shown := "", "", 0
+	for _, e := range examples {
+		switch {
+		case strings.HasPrefix(e, "---\n"):
+			front = strings.TrimRight(e, "\n") + "\n"
+		case strings.HasPrefix(e, "```"), strings.HasPrefix(e, "Type `"), strings.HasPrefix(e, "> [!"):
+			body += e + "\n"
+			shown++
+		}
+	}
+	if shown < 8 {
+		t.Errorf("only %d examples were found", shown)
+	}
+	lab := front + "## Step\n\n" + body
+	l, ms := Load(fstest.MapFS{"lab/lab.md": labFile(lab), "lab/assets/setup.sh": {}, "lab/conf/a/b.conf": {}}, "lab")
+	if l == nil || len(ms) > 0 {
+		t.Fatalf("%s\n%s", errorsOf(ms), lab)
+	}
+	if a := l.Assets[1]; a.To != "/etc/app/a/b.conf" || a.Host != 2 {
+		t.Errorf("%+v", a)
+	}
+	for _, key := range frontKeys {
+		if !strings.Contains(front, "\n"+key+":") {
+			t.Errorf("the manual does not show the setting %s", key)
+		}
+	}
+	for _, word := range ourWords {
+		if !strings.Contains(body, "```"+word) {
+			t.Errorf("the manual shows no %s block", word)
+		}
 	}
 }
 

@@ -12,22 +12,74 @@ import (
 // author has read enough, and a hostile file cannot fill memory with them.
 const maxMistakes = 100
 
-// A report collects the mistakes of one file.
+// A report collects the mistakes of a lesson.
 type report struct {
-	file     string
+	file     string   // that is being read
+	lines    []int    // for each of its lines the one to name; nil: the same
+	files    []string // in the order they were read
+	lenient  bool     // mistakes are warnings, and the reader goes on
 	mistakes []labs.Mistake
 	failed   bool // one of them is not a warning
+	added    int  // calls of add
+
+	marks *strings.Replacer // puts {{name}} in the place of marks, or nil
 }
 
-// add notes a mistake that keeps the lesson from loading. hint may be empty.
+// in says where the text that is read from now on stands.
+func (r *report) in(file string, lines []int) {
+	r.file, r.lines = file, lines
+	if !slices.Contains(r.files, file) {
+		r.files = append(r.files, file)
+	}
+}
+
+// add notes a mistake that keeps the lesson from loading, unless the report is
+// lenient. hint may be empty.
 func (r *report) add(line int, hint, what string, args ...any) {
+	r.added++
+	if r.lenient {
+		r.warn(line, hint, what, args...)
+	} else {
+		r.fail(line, hint, what, args...)
+	}
+}
+
+// fail notes a mistake that no reader can go on after.
+func (r *report) fail(line int, hint, what string, args ...any) {
+	m := r.mistake(line, hint, what, args)
+	if len(r.mistakes) == maxMistakes && !r.failed {
+		r.mistakes[maxMistakes-1] = m // why it does not load must be said
+	}
 	r.failed = true
-	r.note(labs.Mistake{File: r.file, Line: line, What: fmt.Sprintf(what, args...), Hint: hint})
+	r.note(m)
 }
 
 // warn notes a mistake that the lesson survives.
 func (r *report) warn(line int, hint, what string, args ...any) {
-	r.note(labs.Mistake{File: r.file, Line: line, What: fmt.Sprintf(what, args...), Hint: hint, Warn: true})
+	m := r.mistake(line, hint, what, args)
+	m.Warn = true
+	r.note(m)
+}
+
+func (r *report) mistake(line int, hint, what string, args []any) labs.Mistake {
+	m := labs.Mistake{File: r.file, Line: r.place(line), What: fmt.Sprintf(what, args...), Hint: hint}
+	if r.marks != nil {
+		m.What, m.Hint = r.marks.Replace(m.What), r.marks.Replace(m.Hint)
+	}
+	return m
+}
+
+// place gives the line of the file for a line of what is read.
+func (r *report) place(line int) int {
+	if r.lines == nil || line <= 0 {
+		return line
+	}
+	for i := min(line, len(r.lines)) - 1; i >= 0; i-- {
+		if r.lines[i] > 0 {
+			return r.lines[i]
+		}
+	}
+	return 0
 }
 
 func (r *report) note(m labs.Mistake) {
@@ -36,9 +88,14 @@ func (r *report) note(m labs.Mistake) {
 	}
 }
 
-// sorted gives the mistakes in the order of the file.
+// sorted gives the mistakes in the order of the files.
 func (r *report) sorted() []labs.Mistake {
-	slices.SortStableFunc(r.mistakes, func(a, b labs.Mistake) int { return a.Line - b.Line })
+	slices.SortStableFunc(r.mistakes, func(a, b labs.Mistake) int {
+		if a.File != b.File {
+			return slices.Index(r.files, a.File) - slices.Index(r.files, b.File)
+		}
+		return a.Line - b.Line
+	})
 	return r.mistakes
 }
 

@@ -2,7 +2,6 @@ package markdown
 
 import (
 	"bytes"
-	"io/fs"
 	"net/url"
 	"regexp"
 	"slices"
@@ -17,27 +16,53 @@ import (
 	"berth/labs"
 )
 
-// A loader makes a lesson of the body of one lab.md.
+// A loader makes a lesson of Markdown.
 type loader struct {
 	*report
 	highlighter
 	lesson  *labs.Lesson
 	page    *pageRenderer
+	taken   map[string]int    // ids on the page, with the line of their heading
 	anchors map[string]string // what an author links to, to the id on the page
 	next    map[string]int    // the number to try behind an id that is taken
 	n       int               // commands so far
+	nodes   int               // paragraphs, words in bold and so on so far
+	notes   int               // footnotes so far
+	inners  int               // texts in hints and solutions so far
+}
+
+func newLoader(r *report, lesson *labs.Lesson) *loader {
+	l := &loader{
+		report: r, lesson: lesson, page: newPageRenderer(),
+		taken: map[string]int{}, anchors: map[string]string{}, next: map[string]int{},
+	}
+	l.page.lenient = r.lenient
+	l.nameMarks()
+	return l
 }
 
 // A fragment is a part of the lesson that is rendered by itself.
 type fragment struct {
 	kind      fragmentKind
-	step      *labs.Step // of a step and its hints
-	line      int        // where it begins
-	elsewhere bool       // it is shown on another page than the steps
+	step      *labs.Step // of a step, its hints and its solution
+	part      *labs.Part // of an introduction or a finish
+	src       *source
+	file      string // where src stands
+	lines     []int  // as in DraftPart
+	base      string // folder of images
+	line      int    // where it begins
+	elsewhere bool   // it is shown on another page than the steps
 	nodes     []ast.Node
 
-	links  map[string]int // lines of links and images, by address
-	blocks []int          // places in pageRenderer.blocks
+	hints    []*source // that a Draft's part has beside its text
+	solution *source
+	checks   int
+	solved   strings.Builder // the HTML of the solution
+
+	notes   string            // what the ids of its footnotes begin with
+	anchors map[string]string // of its own headings
+	links   map[string]int    // lines of links and images, by address
+	blocks  []int             // places in pageRenderer.blocks
 }
 
 type fragmentKind int
@@ -47,9 +72,42 @@ const (
 	stepFragment
 	finishFragment
 	hintFragment
+	solutionFragment
+	quizFragment
 )
 
-func (f fragment) lineOf(address string) int {
+// where says where a fragment of the kind stands.
+var where = map[fragmentKind]string{
+	introFragment: "before the first step", finishFragment: "in the finish",
+	hintFragment: "in a hint", solutionFragment: "in a solution", quizFragment: "in a quiz",
+}
+
+// runs reports whether commands of the fragment run.
+func (f *fragment) runs() bool { return f.kind == stepFragment || f.kind == solutionFragment }
+
+// arrival is what happens where the fragment is shown; nil in hints and the like.
+func (f *fragment) arrival() *labs.Arrival {
+	switch {
+	case f.part != nil:
+		return &f.part.Arrival
+	case f.kind == stepFragment:
+		return &f.step.Arrival
+	}
+	return nil
+}
+
+// id is what ids of the fragment's things begin with.
+func (f *fragment) id() string {
+	switch f.kind {
+	case introFragment:
+		return labs.IntroID
+	case finishFragment:
+		return labs.FinishID
+	}
+	return f.step.ID
+}
+
+func (f *fragment) lineOf(address string) int {
 	if line, ok := f.links[address]; ok {
 		return line
 	}
@@ -63,23 +121,44 @@ var stepID = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 
 // body reads everything behind the front matter.
 func (l *loader) body(src *source) {
+	doc := l.parse(src)
+	if doc == nil {
+		return
+	}
+	l.show(l.split(src, doc))
+}
+
+// parse reads Markdown; nil when it is more than a page can hold.
+func (l *loader) parse(src *source) ast.Node {
 	if at, deep := tooDeep(src.text); deep {
 		l.add(src.line(at), "", "quotes, lists or footnotes stand inside each other more than %d deep", maxDepth)
-		return
+		return nil
 	}
 	doc := l.page.parse(src, func(offset int) {
 		l.add(src.line(offset), "divide it with an empty line", "the paragraph is longer than %s", bytesInWords(maxText))
 	})
-	nodes := 0
-	if walk(doc, func(ast.Node) { nodes++ }); nodes > maxNodes {
+	if walk(doc, func(ast.Node) { l.nodes++ }); l.nodes > maxNodes {
 		l.add(src.first, "divide the lesson", "the lesson is made of more than %d parts", maxNodes)
-		return
+		return nil
 	}
-	fragments := l.split(src, doc)
+	return doc
+}
+
+// show makes the pages of fragments.
+func (l *loader) show(fragments []fragment) {
 	for i := range fragments {
 		f := &fragments[i]
-		l.transform(src, f)
-		if len(l.page.blocks) > maxBlocks {
+		l.in(f.file, f.lines)
+		l.nameHeadings(f)
+	}
+	for i := range fragments {
+		f := &fragments[i]
+		l.in(f.file, f.lines)
+		l.transform(f)
+		if f.kind == stepFragment {
+			f.step.Solution.HTML = f.solved.String()
+		}
+		if len(l.page.blocks) > maxBlocks && !l.lenient {
 			l.add(f.line, "divide the lesson", "the lesson has more than %d blocks", maxBlocks)
 			return
 		}
@@ -87,26 +166,32 @@ func (l *loader) body(src *source) {
 	if l.failed { // there will be no page to make
 		return
 	}
-	for _, f := range fragments {
-		html := l.sanitize(l.page.html(src, f.nodes...), f)
-		if html == "\n" {
-			html = ""
-		}
-		switch f.kind {
-		case introFragment:
-			l.lesson.Intro = html
-		case stepFragment:
+	for i := range fragments {
+		f := &fragments[i]
+		l.in(f.file, f.lines)
+		html := l.shown(f)
+		if f.part != nil {
+			f.part.HTML = html
+		} else {
 			f.step.HTML = html
-		case finishFragment:
-			l.lesson.Finish = html
 		}
 	}
+}
+
+// shown renders a fragment; "" when it has no text.
+func (l *loader) shown(f *fragment) string {
+	l.page.notes = f.notes
+	html := l.sanitize(l.page.html(f.src, f.nodes...), f)
+	if html == "\n" {
+		return ""
+	}
+	return html
 }
 
 // split takes the document apart at its headings of the second level.
 func (l *loader) split(src *source, doc ast.Node) []fragment {
 	var notes *extast.FootnoteList
-	fragments := []fragment{{kind: introFragment, line: src.first}}
+	fragments := []fragment{{kind: introFragment, line: src.first, part: &l.lesson.Intro}}
 	var headings []*ast.Heading // one for each fragment but the first
 	for n := doc.FirstChild(); n != nil; {
 		next := n.NextSibling()
@@ -126,18 +211,23 @@ func (l *loader) split(src *source, doc ast.Node) []fragment {
 		l.add(fragments[maxSteps+1].line, "divide the lesson", "the lesson has more than %d steps", maxSteps)
 		return nil
 	}
-	taken := map[string]int{} // id to the line of its heading
+	taken := l.taken
 	titles, ids := make([]string, len(headings)), make([]string, len(headings))
 	for i, h := range headings {
 		f := &fragments[i+1]
 		titles[i] = l.plainText(src, h)
+		walk(h, func(n ast.Node) {
+			if _, ok := n.AttributeString(attributesKey); ok && n.Kind() == ast.KindCodeSpan {
+				l.add(f.line, "write it in the step's text", "a command cannot stand in the heading of a step")
+			}
+		})
 		id, finish := l.headingAttributes(h, f.line, titles[i])
 		switch line, again := taken[id]; {
 		case finish:
 			if i != len(headings)-1 {
 				l.add(f.line, "move it to the end", "a step follows the finish")
 			}
-			f.kind, f.elsewhere = finishFragment, true
+			f.kind, f.elsewhere, f.part = finishFragment, true, &l.lesson.Finish
 		case titles[i] == "":
 			l.add(f.line, "write `## Title`", "the step has no title")
 		case id != "" && again:
@@ -154,7 +244,7 @@ func (l *loader) split(src *source, doc ast.Node) []fragment {
 		}
 		id := ids[i]
 		if id == "" {
-			id = l.unused(slug(titles[i], "step-"+strconv.Itoa(i+1)), taken)
+			id = l.unused(slug(l.unmark(titles[i]), "step-"+strconv.Itoa(i+1)))
 			taken[id] = f.line
 		}
 		l.lesson.Steps = append(l.lesson.Steps, labs.Step{ID: id, Title: titles[i]})
@@ -166,7 +256,7 @@ func (l *loader) split(src *source, doc ast.Node) []fragment {
 	}
 	l.shareNotes(fragments, notes)
 	for i := range fragments {
-		l.nameHeadings(src, &fragments[i], taken)
+		fragments[i].src, fragments[i].file = src, l.file
 	}
 	return fragments
 }
@@ -196,9 +286,10 @@ func (l *loader) headingAttributes(h *ast.Heading, line int, title string) (id s
 			l.add(line, "there are `#id` and `.finish`", "unknown attribute %s of a heading", quote(string(a.Name)))
 		}
 	}
+	plain := len(h.Attributes()) == 0
 	h.RemoveAttributes()
 	// What is no list of attributes stays in the title: {finish} without its dot.
-	if i := strings.LastIndexByte(title, '{'); i >= 0 && strings.HasSuffix(title, "}") {
+	if i := strings.LastIndexByte(title, '{'); i >= 0 && plain && strings.HasSuffix(title, "}") {
 		if attrs, ok := parseAttributes(title[i:]); ok && len(attrs) == 1 && nearest(attrs[0].name, []string{".finish", "finish"}) != "" {
 			l.add(line, "did you mean `{.finish}`?", "%s is not an attribute of a heading", quote(title[i:]))
 		}
@@ -207,30 +298,35 @@ func (l *loader) headingAttributes(h *ast.Heading, line int, title string) (id s
 }
 
 // nameHeadings gives an id to every heading inside a fragment, and keeps those
-// that authors may link to.
-func (l *loader) nameHeadings(src *source, f *fragment, taken map[string]int) {
+// that authors may link to: of two that are alike, a link means the one in its
+// own fragment.
+func (l *loader) nameHeadings(f *fragment) {
+	f.anchors = map[string]string{}
 	f.walk(func(n ast.Node) {
 		h, ok := n.(*ast.Heading)
 		if !ok {
 			return
 		}
 		if h.Level == 1 {
-			l.warn(src.line(h.Pos()), "the title stands in the front matter, and `##` begins a step", "this heading is shown as one of the third level")
+			l.warn(f.src.line(h.Pos()), "the title stands in the front matter, and `##` begins a step", "this heading is shown as one of the third level")
 		}
-		id := ""
+		name := ""
 		if b, ok := h.AttributeString("id"); ok {
 			if b, ok := b.([]byte); ok && stepID.Match(b) {
-				id = string(b)
+				name = string(b)
 			}
 		}
 		h.RemoveAttributes()
-		if id == "" {
-			id = slug(l.plainText(src, h), "heading")
+		if name == "" {
+			name = slug(l.unmark(l.plainText(f.src, h)), "heading")
 		}
-		id = l.unused(id, taken)
-		taken[id] = src.line(h.Pos())
+		id := l.unused(name)
+		l.taken[id] = f.src.line(h.Pos())
 		// A dot keeps them apart from the ids of steps and of the page.
 		l.anchors[id] = "h." + id
+		if f.anchors[name] == "" {
+			f.anchors[name] = "h." + id
+		}
 		h.SetAttributeString("berth", "h."+id)
 	})
 }
@@ -273,9 +369,28 @@ func (l *loader) shareNotes(fragments []fragment, all *extast.FootnoteList) {
 	}
 }
 
-// transform replaces what has a meaning of its own in a fragment: fences,
-// paragraphs that are a command, callouts.
-func (l *loader) transform(src *source, f *fragment) {
+// numberNotes counts a fragment's footnotes on from those before it, so that no
+// two of a page have one number.
+func (l *loader) numberNotes(f *fragment) {
+	most := 0
+	f.walk(func(n ast.Node) {
+		switch n := n.(type) {
+		case *extast.FootnoteLink:
+			most = max(most, n.Index)
+			n.Index += l.notes
+		case *extast.FootnoteBacklink:
+			n.Index += l.notes
+		case *extast.Footnote:
+			n.Index += l.notes
+		}
+	})
+	l.notes += most
+}
+
+// transform replaces what has a meaning of its own in a fragment: fences, code
+// that runs, callouts.
+func (l *loader) transform(f *fragment) {
+	src := f.src
 	// The nodes get a parent, so that each can be replaced in the same way.
 	root := ast.NewDocument()
 	for _, n := range f.nodes {
@@ -285,16 +400,17 @@ func (l *loader) transform(src *source, f *fragment) {
 	var found []ast.Node
 	walk(root, func(n ast.Node) {
 		switch n := n.(type) {
-		case *ast.FencedCodeBlock, *ast.CodeBlock, *ast.Blockquote, *ast.Paragraph:
+		case *ast.FencedCodeBlock, *ast.CodeBlock, *ast.Blockquote, *ast.Paragraph, *ast.CodeSpan:
 			found = append(found, n)
 		case *ast.Link:
 			to := string(util.URLEscape(n.Destination, true))
 			f.links[to] = src.line(max(0, n.Pos()))
-			if u, err := url.Parse(to); to == "" || err != nil || !slices.Contains([]string{"", "http", "https", "mailto"}, u.Scheme) {
+			if u, err := url.Parse(to); to == "" || err != nil || !slices.Contains(schemes, u.Scheme) {
 				l.warn(f.links[to], linkHint, "the link %s is shown as text", quote(to))
 			}
 		case *ast.Image:
 			f.links[string(util.URLEscape(n.Destination, true))] = src.line(max(0, n.Pos()))
+			l.moveImage(f, string(n.Destination), max(0, n.Pos()))
 		case *ast.HTMLBlock:
 			raw := string(n.Lines().Value(src.text))
 			if n.HasClosure() {
@@ -303,40 +419,55 @@ func (l *loader) transform(src *source, f *fragment) {
 			line := src.line(max(0, n.Pos()))
 			if end := htmlEnds[n.HTMLBlockType]; end != nil && !end.MatchString(raw) {
 				l.add(line, "end it", "the HTML that begins here does not end, and hides all that follows")
+				src.edit(len(bytes.TrimRight(src.text, " \t\n")), len(src.text), htmlEnd(n.HTMLBlockType, raw)+"\n")
 			}
-			l.rawHTML(f, raw, line)
+			l.rawHTML(f, raw, max(0, n.Pos()))
 		case *ast.RawHTML:
 			if n.Segments.Len() > 0 {
-				l.rawHTML(f, string(n.Segments.Value(src.text)), src.line(n.Segments.At(0).Start))
+				l.rawHTML(f, string(n.Segments.Value(src.text)), n.Segments.At(0).Start)
 			}
 		}
 	})
 	for _, n := range found {
 		if len(l.page.blocks) > maxBlocks {
-			return // which is reported
+			if l.lenient && len(l.page.blocks) == maxBlocks+1 {
+				l.page.blocks = append(l.page.blocks, ourBlock{})
+				l.add(f.line, "divide the lesson", "the lesson has more than %d blocks", maxBlocks)
+			}
+			break // which is reported, or by our caller
 		}
 		if l.failed && len(l.mistakes) >= maxMistakes {
-			return // nobody reads more
+			break // nobody reads more
+		}
+		parent := n.Parent()
+		if parent == nil {
+			continue // it stood in something that was replaced
 		}
 		var put ast.Node
 		switch n := n.(type) {
 		case *ast.FencedCodeBlock:
-			put = l.fence(src, n, f)
+			put = l.fence(n, f)
 		case *ast.CodeBlock:
 			code := strings.TrimSuffix(string(n.Lines().Value(src.text)), "\n")
+			if _, ok := n.AttributeString(largeKey); ok {
+				src.edit(n.Lines().At(0).Start, n.Lines().At(n.Lines().Len()-1).Stop, Fence("", code)+"\n")
+			}
 			put = l.page.block(f, l.plainBlock(code, nil), src.line(n.Lines().At(0).Start))
 		case *ast.Paragraph:
-			span, ok := n.FirstChild().(*ast.CodeSpan)
-			if !ok || n.ChildCount() != 1 || f.kind != stepFragment {
+			if put = l.paragraph(src, n, f); put == nil {
 				continue
 			}
-			line := src.line(n.Lines().At(0).Start)
-			put = l.run(&fence{word: "sh", line: line, code: spanText(src, span)}, f)
+			n.RemoveChildren(n) // the code in it is done
+		case *ast.CodeSpan:
+			put = l.inline(src, n, f)
+			n.RemoveAttributes()
+			if put == nil {
+				continue
+			}
 		case *ast.Blockquote:
 			l.callout(src, n)
 			continue
 		}
-		parent := n.Parent()
 		if put == nil {
 			parent.RemoveChild(parent, n)
 		} else {
@@ -358,200 +489,21 @@ var htmlEnds = map[ast.HTMLBlockType]*regexp.Regexp{
 	ast.HTMLBlockType5: regexp.MustCompile(`\]\]>`),
 }
 
-func (l *loader) rawHTML(f *fragment, raw string, line int) {
+// rawHTML looks at HTML of the author's that begins at an offset.
+func (l *loader) rawHTML(f *fragment, raw string, at int) {
+	line := f.src.line(at)
 	l.warnOfHTML(raw, line)
 	z := nethtml.NewTokenizer(strings.NewReader(raw))
 	for z.Next() != nethtml.ErrorToken {
-		for _, a := range z.Token().Attr {
+		t := z.Token()
+		for _, a := range t.Attr {
 			if a.Key == "src" || a.Key == "href" {
 				f.links[a.Val] = line
 			}
-		}
-	}
-}
-
-// fence gives what stands in the page for a fence, or nil for nothing.
-func (l *loader) fence(src *source, n *ast.FencedCodeBlock, f *fragment) ast.Node {
-	info := ""
-	if n.Info != nil {
-		info = string(n.Info.Segment.Value(src.text))
-	}
-	line := src.line(max(0, n.Pos()))
-	code := string(n.Lines().Value(src.text))
-	if !closed(src, n) {
-		l.add(line, "end it with a line of the same marks", "the block is not closed")
-		return nil
-	}
-	b, ok := parseFence(info, line, code, l.report)
-	if !ok {
-		return nil
-	}
-	if slices.Contains(ourWords[2:], b.word) && f.kind != stepFragment {
-		where := map[fragmentKind]string{introFragment: "before the first step", finishFragment: "in the finish", hintFragment: "in a hint"}[f.kind]
-		l.add(line, "move it into a step", "a `%s` block cannot stand %s", b.word, where)
-		return nil
-	}
-	if b.word != "sh" && b.word != "console" && slices.Contains(ourWords, b.word) && strings.TrimSpace(b.code) == "" && b.word != "file" {
-		l.add(line, "", "the `%s` block is empty", b.word)
-		return nil
-	}
-	step := f.step
-	switch b.word {
-	case "sh":
-		switch {
-		case b.has(".norun"):
-			return l.page.block(f, l.plainBlock(b.code, b.lexer), line)
-		case b.has("copy") || f.kind != stepFragment:
-			return l.page.block(f, l.copyBlock(b.code, b.lexer), line)
-		}
-		return l.run(b, f)
-	case "console":
-		return l.console(b, f)
-	case "file":
-		block := labs.FileBlock{ID: nth(step.ID, "file-", len(step.Files)+1), Path: b.attrs["path"], Text: strings.TrimSuffix(code, "\n")}
-		if block.Text != "" {
-			block.Text += "\n"
-		}
-		step.Files = append(step.Files, block)
-		return l.page.block(f, l.fileBlock(block), line)
-	case "hint":
-		l.hint(b, f)
-	case "solution":
-		l.solution(b, f)
-	case "setup":
-		step.Setup = append(step.Setup, b.code+"\n")
-	case "check":
-		if c := parseCheck(b.code, line+1, l.report); c != nil {
-			c.ID = nth(step.ID, "", len(step.Checks)+1)
-			step.Checks = append(step.Checks, *c)
-		}
-	default:
-		if b.has("copy") {
-			return l.page.block(f, l.copyBlock(b.code, b.lexer), line)
-		}
-		return l.page.block(f, l.plainBlock(b.code, b.lexer), line)
-	}
-	return nil
-}
-
-// command adds a command to the step.
-func (l *loader) command(b *fence, f *fragment, code string, line int) (labs.Command, bool) {
-	if strings.ContainsFunc(code, isBidiControl) {
-		l.add(line, "remove it", "the command holds a character that makes it look different from what it does")
-		return labs.Command{}, false
-	}
-	if l.n++; l.n > maxCommands {
-		if l.n == maxCommands+1 {
-			l.add(line, "divide the lesson", "the lesson has more than %d commands", maxCommands)
-		}
-		return labs.Command{}, false
-	}
-	c := labs.Command{
-		ID: nth(f.step.ID, "", len(f.step.Commands)+1), Code: code,
-		Terminal: b.terminal(), Interrupt: b.has("interrupt"), Once: b.has("once"),
-	}
-	f.step.Commands = append(f.step.Commands, c)
-	return c, true
-}
-
-// run gives the block that runs a fence's code.
-func (l *loader) run(b *fence, f *fragment) ast.Node {
-	if strings.TrimSpace(b.code) == "" {
-		l.add(b.line, "", "the `sh` block is empty")
-		return nil
-	}
-	if b.lexer == nil {
-		b.known(l.report)
-	}
-	c, ok := l.command(b, f, b.code, b.line)
-	if !ok {
-		return nil
-	}
-	return l.page.block(f, l.runBlock(c, b.lexer), b.line)
-}
-
-// console gives the block of a transcript.
-func (l *loader) console(b *fence, f *fragment) ast.Node {
-	parts, ok := parseTranscript(b.code, b.line+1, l.report)
-	if !ok {
-		return nil
-	}
-	var s strings.Builder
-	for _, p := range parts {
-		switch {
-		case p.prompt == "":
-			s.WriteString(outputLines(p))
-		case f.kind != stepFragment || b.has(".norun"):
-			s.WriteString(l.consoleLine(p, b, "", ""))
-		default:
-			c, ok := l.command(b, f, p.text, p.line)
-			if !ok {
-				return nil
+			if a.Key == "src" && t.Data == "img" {
+				l.moveImage(f, a.Val, at)
 			}
-			s.WriteString(l.consoleLine(p, b, runData(c), runTool))
 		}
-	}
-	return l.page.block(f, blockHTML("console", "", s.String(), ""), b.line)
-}
-
-// hint adds a hint, which is Markdown itself, to the step.
-func (l *loader) hint(b *fence, f *fragment) {
-	src := newSource([]byte(b.code+"\n"), b.line+1)
-	if at, deep := tooDeep(src.text); deep {
-		l.add(src.line(at), "", "quotes, lists or footnotes stand inside each other more than %d deep", maxDepth)
-		return
-	}
-	doc := l.page.parse(src, func(offset int) {
-		l.add(src.line(offset), "divide it with an empty line", "the paragraph is longer than %s", bytesInWords(maxText))
-	})
-	h := fragment{kind: hintFragment, step: f.step, line: b.line}
-	for n := doc.FirstChild(); n != nil; {
-		next := n.NextSibling()
-		doc.RemoveChild(doc, n)
-		if _, ok := n.(*extast.FootnoteList); ok {
-			l.add(b.line, "write it into the sentence", "a hint cannot have footnotes")
-		} else {
-			h.nodes = append(h.nodes, n)
-		}
-		n = next
-	}
-	h.walk(func(n ast.Node) {
-		if h, ok := n.(*ast.Heading); ok {
-			h.RemoveAttributes()
-		}
-	})
-	l.transform(src, &h)
-	if !l.failed {
-		f.step.Hints = append(f.step.Hints, l.sanitize(l.page.html(src, h.nodes...), h))
-	}
-}
-
-// solution adds commands to the step's solution.
-func (l *loader) solution(b *fence, f *fragment) {
-	commands, whole := splitCommands(b.code)
-	if !whole {
-		l.add(b.line, "close its quote, bracket, loop or here-document", "the last command of the solution does not end")
-		return
-	}
-	if len(commands) == 0 {
-		l.add(b.line, "", "the solution holds no command")
-		return
-	}
-	shell := &fence{word: "sh"}
-	shell.known(l.report)
-	s := &f.step.Solution
-	for _, code := range commands {
-		if strings.ContainsFunc(code, isBidiControl) {
-			l.add(b.line, "remove it", "the solution holds a character that makes it look different from what it does")
-			return
-		}
-		if l.n++; l.n > maxCommands {
-			l.add(b.line, "divide the lesson", "the lesson has more than %d commands", maxCommands)
-			return
-		}
-		s.Commands = append(s.Commands, code)
-		c := labs.Command{ID: nth(f.step.ID, "solution-", len(s.Commands)), Code: code, Terminal: "1"}
-		s.HTML += l.runBlock(c, shell.lexer) + "\n"
 	}
 }
 
@@ -578,10 +530,12 @@ func (l *loader) callout(src *source, quoted *ast.Blockquote) {
 	line := src.line(first.Start)
 	if kind == "" {
 		l.add(line, didYouMean(word, words), "unknown callout %s", quote("[!"+word+"]"))
+		src.escapeCallout(first.Start)
 		return
 	}
 	if len(m[2]) > 0 {
 		l.add(line, "begin the text on the next line", "text stands beside `[!%s]`", word)
+		src.escapeCallout(first.Start)
 		return
 	}
 	for n := p.FirstChild(); n != nil; {
@@ -651,17 +605,6 @@ func (l *loader) plainText(src *source, h *ast.Heading) string {
 	}
 }
 
-// spanText gives the text of inline code; its line breaks are spaces.
-func spanText(src *source, span *ast.CodeSpan) string {
-	var b strings.Builder
-	for n := span.FirstChild(); n != nil; n = n.NextSibling() {
-		if t, ok := n.(*ast.Text); ok {
-			b.Write(bytes.ReplaceAll(t.Segment.Value(src.text), []byte("\n"), []byte(" ")))
-		}
-	}
-	return b.String()
-}
-
 // closed reports whether a fence has its end: the line behind its code.
 func closed(src *source, n *ast.FencedCodeBlock) bool {
 	open := max(0, n.Pos())
@@ -708,28 +651,19 @@ func slug(title, otherwise string) string {
 }
 
 // unused gives the id, or one like it that is not taken.
-func (l *loader) unused(id string, taken map[string]int) string {
+func (l *loader) unused(id string) string {
 	if slices.Contains(reserved, id) || strings.HasSuffix(id, "-title") {
 		id += "-step"
 	}
-	if _, ok := taken[id]; !ok {
+	if _, ok := l.taken[id]; !ok {
 		return id
 	}
 	// Begin where the last search ended: a thousand headings may be alike.
 	n := max(2, l.next[id])
 	for ; ; n++ {
-		if other := id + "-" + strconv.Itoa(n); taken[other] == 0 {
+		if other := id + "-" + strconv.Itoa(n); l.taken[other] == 0 {
 			l.next[id] = n + 1
 			return other
 		}
 	}
-}
-
-// isFile reports whether the lab's folder holds a regular file of this name.
-func (l *loader) isFile(name string) bool {
-	if !fs.ValidPath(name) {
-		return false
-	}
-	info, err := fs.Stat(l.lesson.Dir, name)
-	return err == nil && info.Mode().IsRegular()
 }

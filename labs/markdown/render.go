@@ -10,6 +10,7 @@ import (
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
+	extast "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/renderer"
 	"github.com/yuin/goldmark/renderer/html"
@@ -30,6 +31,9 @@ type pageRenderer struct {
 	md     goldmark.Markdown
 	blocks []ourBlock
 	tooBig func(offset int) // is told of paragraphs of more than maxText bytes
+
+	notes   string // what ids of footnotes begin with at the moment
+	lenient bool   // paragraphs that are too large are shown as they are written
 }
 
 // An ourBlock is HTML of ours that is put in after sanitizing.
@@ -74,10 +78,11 @@ func newPageRenderer() *pageRenderer {
 			extension.Strikethrough,
 			extension.Linkify,
 			extension.TaskList,
-			extension.NewFootnote(extension.WithFootnoteIDPrefix(p.nonce)),
+			extension.NewFootnote(extension.WithFootnoteIDPrefixFunction(func(ast.Node) []byte { return []byte(p.nonce + p.notes) })),
 		),
 		goldmark.WithParserOptions(
 			parser.WithAttribute(),
+			parser.WithInlineParsers(util.Prioritized(spanParser{parser.NewCodeSpanParser()}, 99)),
 			parser.WithParagraphTransformers(util.Prioritized(paragraphLimit{p}, 1)),
 		),
 		goldmark.WithRendererOptions(
@@ -115,6 +120,24 @@ func (p *pageRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
 			fmt.Fprintf(w, "\n%s\n", p.mark(n.(*blockNode).index))
 		}
 		return ast.WalkSkipChildren, nil
+	})
+	r.Register(kindInline, func(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if entering {
+			w.WriteString(p.mark(n.(*inlineNode).index))
+		}
+		return ast.WalkSkipChildren, nil
+	})
+	r.Register(extast.KindFootnoteList, func(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if !entering {
+			w.WriteString("</ol>\n</div>\n")
+			return ast.WalkContinue, nil
+		}
+		w.WriteString(`<div class="footnotes" role="doc-endnotes">` + "\n<hr>\n<ol")
+		if first, ok := n.FirstChild().(*extast.Footnote); ok && first.Index > 1 {
+			fmt.Fprintf(w, ` start="%d"`, first.Index)
+		}
+		w.WriteString(">\n")
+		return ast.WalkContinue, nil
 	})
 	r.Register(kindCallout, func(w util.BufWriter, _ []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if !entering {
@@ -160,6 +183,9 @@ func (p *pageRenderer) render(src *source, n ast.Node) string {
 	return b.String()
 }
 
+// largeKey marks a block that was a paragraph.
+const largeKey = "berth-large"
+
 // paragraphLimit cuts paragraphs that are too large before their inline text is
 // looked at, which takes more than linear time on text made to be slow.
 type paragraphLimit struct{ p *pageRenderer }
@@ -170,7 +196,14 @@ func (l paragraphLimit) Transform(n *ast.Paragraph, r text.Reader, _ parser.Cont
 		line := lines.At(i)
 		if size += line.Len(); size > maxText {
 			l.p.tooBig(n.Pos())
-			n.Parent().RemoveChild(n.Parent(), n)
+			if !l.p.lenient {
+				n.Parent().RemoveChild(n.Parent(), n)
+				return
+			}
+			shown := ast.NewCodeBlock()
+			shown.SetAttributeString(largeKey, true)
+			shown.SetLines(lines)
+			n.Parent().ReplaceChild(n.Parent(), n, shown)
 			return
 		}
 	}

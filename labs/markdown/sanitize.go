@@ -12,6 +12,8 @@ import (
 	"github.com/microcosm-cc/bluemonday"
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"berth/labs"
 )
 
 // elements are those that an author's HTML may use, with their attributes.
@@ -57,7 +59,7 @@ var values = map[string]*regexp.Regexp{
 // or frames.
 var policy = sync.OnceValue(func() *bluemonday.Policy {
 	p := bluemonday.NewPolicy()
-	p.AllowURLSchemes("http", "https", "mailto")
+	p.AllowURLSchemes("http", "https", "mailto", "preview")
 	p.AllowRelativeURLs(true)
 	p.RequireParseableURLs(true)
 	allow := func(name string) interface {
@@ -85,12 +87,15 @@ var policy = sync.OnceValue(func() *bluemonday.Policy {
 // sanitize makes HTML safe to show on our page: balanced, without scripts,
 // styles and forms, without an author's classes and ids, with images of the
 // lab's folder only and links that leak nothing. Then it puts our blocks in.
-func (l *loader) sanitize(unsafe string, at fragment) string {
+func (l *loader) sanitize(unsafe string, at *fragment) string {
 	clean := policy().Sanitize(unsafe)
 	body := &html.Node{Type: html.ElementNode, Data: "body", DataAtom: atom.Body}
 	nodes, err := html.ParseFragment(strings.NewReader(clean), body)
 	if err != nil {
 		l.add(at.line, "", "the text nests deeper than a page can")
+		if l.lenient {
+			return l.plainBlock(strings.TrimSpace(string(at.src.text)), nil) + "\n"
+		}
 		return ""
 	}
 	for _, n := range nodes {
@@ -108,7 +113,7 @@ func (l *loader) sanitize(unsafe string, at fragment) string {
 
 // tidy walks the sanitized tree and does what depends on the lesson. It does
 // not trust that what came before has left only what it should.
-func (l *loader) tidy(n *html.Node, at fragment) {
+func (l *loader) tidy(n *html.Node, at *fragment) {
 	for c := n.FirstChild; c != nil; {
 		next := c.NextSibling
 		switch {
@@ -131,7 +136,7 @@ func allowed(n *html.Node) bool {
 }
 
 // tidyElement reports whether the element stays.
-func (l *loader) tidyElement(n *html.Node, at fragment) bool {
+func (l *loader) tidyElement(n *html.Node, at *fragment) bool {
 	kept := n.Attr[:0]
 	href, src := "", ""
 	for _, a := range n.Attr {
@@ -184,7 +189,7 @@ func set(n *html.Node, key, value string) {
 }
 
 // tidyLink keeps links to other sites, to mail and within the lesson.
-func (l *loader) tidyLink(n *html.Node, href string, at fragment) {
+func (l *loader) tidyLink(n *html.Node, href string, at *fragment) {
 	if href == "" {
 		return
 	}
@@ -193,9 +198,23 @@ func (l *loader) tidyLink(n *html.Node, href string, at fragment) {
 		set(n, "href", "#"+ours)
 		return
 	}
+	if v, path, ok := l.previewLink(href, line); ok {
+		if v.Preview == 0 {
+			return // which is reported
+		}
+		set(n, "class", "preview")
+		set(n, "data-port", strconv.Itoa(v.Preview))
+		set(n, "data-host", strconv.Itoa(max(1, v.Host)))
+		set(n, "data-path", path)
+		set(n, "href", v.Mark()+path)
+		set(n, "target", "_blank")
+		set(n, "rel", "noopener")
+		return
+	}
 	u, err := url.Parse(href)
 	switch {
 	case strings.Contains(href, l.page.nonce) || err != nil:
+	case l.holdsMark(href, func(v labs.Var) bool { return v.Preview > 0 }): // whoever it leads to would be told
 	case u.Scheme == "http" || u.Scheme == "https":
 		if u.Host == "" {
 			break
@@ -208,7 +227,10 @@ func (l *loader) tidyLink(n *html.Node, href string, at fragment) {
 		set(n, "href", href)
 		return
 	case u.Scheme == "" && strings.HasPrefix(href, "#"):
-		id, ok := l.anchors[u.Fragment]
+		id, ok := at.anchors[u.Fragment]
+		if !ok {
+			id, ok = l.anchors[u.Fragment]
+		}
 		if !ok {
 			l.warn(line, didYouMeanAnchor(u.Fragment, l.anchors), "no heading has the id %s", quote(u.Fragment))
 			return
@@ -224,7 +246,32 @@ func (l *loader) tidyLink(n *html.Node, href string, at fragment) {
 	l.warn(line, linkHint, "the link %s is shown as text", quote(href))
 }
 
-const linkHint = "link to `https://…`, `mailto:…` or `#heading`"
+const linkHint = "link to `https://…`, `mailto:…`, `#heading` or `preview:PORT/path`"
+
+// schemes are those of links; "" is a heading.
+var schemes = []string{"", "http", "https", "mailto", "preview"}
+
+var previewAddress = regexp.MustCompile(`^preview:(?:([1-9]):)?([0-9]{1,5})([/?#].*)?$`)
+
+// previewLink reads preview:8080/path, or an address that begins with the mark
+// of a preview. path begins with "/". The zero Var is one that there cannot be.
+func (l *loader) previewLink(href string, line int) (v labs.Var, path string, ok bool) {
+	if m := previewAddress.FindStringSubmatch(href); m != nil {
+		host, _ := strconv.Atoi(m[1])
+		port, _ := strconv.Atoi(m[2])
+		if v, ok = l.preview(max(1, host), port, line); !ok {
+			return labs.Var{}, "", true
+		}
+		path = m[3]
+	} else {
+		for _, known := range l.lesson.Vars {
+			if rest, found := strings.CutPrefix(href, known.Mark()); found && known.Preview > 0 {
+				v, path, ok = known, rest, rest == "" || strings.ContainsAny(rest[:1], "/?#")
+			}
+		}
+	}
+	return v, "/" + strings.TrimLeft(path, `/\`), ok // two of them begin the name of a host
+}
 
 func didYouMeanAnchor(word string, anchors map[string]string) string {
 	known := make([]string, 0, len(anchors))
@@ -243,7 +290,7 @@ var imageTypes = []string{".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".s
 
 // tidyImage points an image to the lab's folder. One that cannot be shown
 // leaves its description.
-func (l *loader) tidyImage(n *html.Node, src string, at fragment) bool {
+func (l *loader) tidyImage(n *html.Node, src string, at *fragment) bool {
 	name, ok := l.imageFile(src, at)
 	if !ok {
 		for _, a := range n.Attr {
@@ -261,7 +308,7 @@ func (l *loader) tidyImage(n *html.Node, src string, at fragment) bool {
 }
 
 // imageFile gives the name in the lab's folder of the image that src means.
-func (l *loader) imageFile(src string, at fragment) (string, bool) {
+func (l *loader) imageFile(src string, at *fragment) (string, bool) {
 	line := at.lineOf(src)
 	u, err := url.Parse(src)
 	switch {
@@ -271,8 +318,8 @@ func (l *loader) imageFile(src string, at fragment) (string, bool) {
 		l.warn(line, "put it into the lab's folder", "the image %s is not in the lab's folder and is not shown", quote(src))
 		return "", false
 	}
-	name := path.Clean(u.Path)
-	if strings.HasPrefix(name, "..") || u.Path == "" {
+	name := path.Join(at.base, u.Path)
+	if strings.HasPrefix(name, "..") || u.Path == "" || l.holdsMark(name, func(labs.Var) bool { return true }) {
 		l.warn(line, "put it into the lab's folder", "the image %s is not in the lab's folder and is not shown", quote(src))
 		return "", false
 	}
@@ -280,16 +327,17 @@ func (l *loader) imageFile(src string, at fragment) (string, bool) {
 		l.warn(line, "images end in "+list(imageTypes, "or"), "%s is not the name of an image", quote(src))
 		return "", false
 	}
-	if !l.isFile(name) {
+	from, _, err := regular(l.lesson.Dir, name)
+	if err != nil {
 		l.warn(line, "names are relative to the lab's folder", "there is no image %s", quote(name))
 		return "", false
 	}
-	return name, true
+	return from, true
 }
 
 // putBlocks puts our blocks where their marks stand, and reports those whose
 // mark the author's HTML around it has swallowed.
-func (l *loader) putBlocks(s string, at fragment) string {
+func (l *loader) putBlocks(s string, at *fragment) string {
 	var b strings.Builder
 	put := make(map[int]bool, len(at.blocks))
 	for {
@@ -308,9 +356,11 @@ func (l *loader) putBlocks(s string, at fragment) string {
 	for _, i := range at.blocks {
 		if !put[i] {
 			l.add(l.page.blocks[i].line, "close the HTML before the block, and leave an empty line between them", "the HTML around this block swallows it")
+			b.WriteString("\n" + l.page.blocks[i].html)
 		}
 	}
-	return b.String()
+	// HTML that shows tags as text shows our marks as well.
+	return strings.ReplaceAll(b.String(), l.page.nonce, "")
 }
 
 // warnOfHTML warns of what an author's piece of HTML will lose.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -21,6 +22,7 @@ const (
 	maxDepth    = 60       // quotes and list items inside each other
 	maxSteps    = 500
 	maxCommands = 2000    // of a lesson
+	maxChecks   = 100     // of a step
 	maxBlocks   = 5000    // fences and other blocks of a lesson
 	maxNodes    = 200_000 // paragraphs, words in bold and so on of a lesson
 )
@@ -30,6 +32,7 @@ type source struct {
 	text   []byte
 	first  int   // line number in the file of the first line
 	starts []int // offset of each line
+	edits  []edit
 }
 
 func newSource(text []byte, first int) *source {
@@ -69,6 +72,12 @@ func readFile(fsys fs.FS, name string, limit int64, r *report) []byte {
 		r.add(0, "", "it cannot be read: %v", plain(err))
 		return nil
 	}
+	return textOfFile(b, limit, r)
+}
+
+// textOfFile gives what a file holds as text with lines ended by \n. nil when it is
+// none, which is then reported.
+func textOfFile(b []byte, limit int64, r *report) []byte {
 	if int64(len(b)) > limit {
 		r.add(0, "split it", "it is larger than %s", bytesInWords(limit))
 		return nil
@@ -159,19 +168,77 @@ func splitFrontMatter(text []byte, r *report) (front string, body *source, ok bo
 }
 
 // tooDeep reports whether quotes, list items and footnotes are opened deeper
-// inside each other than a parser should be asked to follow, and where.
+// inside each other than a parser should be asked to follow, and where. Code
+// between fences may hold what it likes.
 func tooDeep(text []byte) (offset int, deep bool) {
+	fence := "" // that is open
+	html := false
+	var open [len(endless)]bool
 	for at := 0; at < len(text); {
 		end := bytes.IndexByte(text[at:], '\n')
 		if end < 0 {
 			end = len(text) - at
 		}
-		if line := text[at : at+end]; marks(line) > maxDepth || bytes.Count(line, []byte("]:")) > maxDepth {
+		line := text[at : at+end]
+		mark := fenceOf(line)
+		switch {
+		case fence != "":
+			inner := bytes.TrimLeft(line, " ")
+			if end := fenceOf(inner); len(line)-len(inner) < 4 && strings.HasPrefix(end, fence) && len(bytes.Trim(inner, end[:1]+" \t")) == 0 {
+				fence = ""
+			}
+		case marks(line) > maxDepth || bytes.Count(line, []byte("]:")) > maxDepth:
 			return at, true
+		default:
+			// In a block of HTML a fence is none. Some end with an empty line,
+			// others only with a word of theirs.
+			html = html && len(bytes.TrimSpace(line)) > 0 || bytes.IndexByte(line, '<') >= 0
+			unsure := false
+			for i, e := range endless {
+				open[i] = (open[i] || e.begin.Match(line)) && !e.end.Match(line)
+				unsure = unsure || open[i]
+			}
+			if !unsure && !html {
+				fence = mark
+			}
 		}
 		at += end + 1
 	}
 	return 0, false
+}
+
+// endless are the blocks of HTML that an empty line does not end.
+var endless = [...]struct{ begin, end *regexp.Regexp }{
+	{regexp.MustCompile(`(?i)<(script|pre|style|textarea)`), regexp.MustCompile(`(?i)</(script|pre|style|textarea)>`)},
+	{regexp.MustCompile(`<!--`), regexp.MustCompile(`-->`)},
+	{regexp.MustCompile(`<\?`), regexp.MustCompile(`\?>`)},
+	{regexp.MustCompile(`<!\[CDATA\[`), regexp.MustCompile(`\]\]>`)},
+	{regexp.MustCompile(`<![A-Za-z]`), regexp.MustCompile(`>`)},
+}
+
+// fenceOf gives the marks of the fence that a line begins with, where it stands
+// at the line's begin and so in no list or quote; else "".
+func fenceOf(line []byte) string {
+	n := 0
+	for n < len(line) && line[n] == line[0] {
+		n++
+	}
+	if n < 3 || line[0] != '`' && line[0] != '~' || line[0] == '`' && bytes.IndexByte(line[n:], '`') >= 0 {
+		return ""
+	}
+	return string(line[:n])
+}
+
+// shallow cuts the lines that open too much.
+func shallow(text []byte) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for i, line := range lines {
+		if marks(line) > maxDepth || bytes.Count(line, []byte("]:")) > maxDepth {
+			line = bytes.TrimSpace(line)
+			lines[i] = []byte(strings.ToValidUTF8(string(line[:min(len(line), maxDepth/2)]), "") + "…")
+		}
+	}
+	return bytes.Join(lines, []byte("\n"))
 }
 
 // marks counts the signs of quotes and list items that a line begins with, and

@@ -27,6 +27,8 @@ type setting struct {
 type yamlReader struct {
 	*report
 	first int // line in the file of the YAML's first line
+
+	vars []labs.Var // values that it may hold marks of
 }
 
 // parse reads a document that should be a mapping. nil after a mistake.
@@ -213,14 +215,16 @@ func (y *yamlReader) oneOf(s setting, valid ...string) string {
 }
 
 // items gives the nodes of a list.
-func (y *yamlReader) items(s setting) []ast.Node {
+func (y *yamlReader) items(s setting) []ast.Node { return y.list(s, 100) }
+
+func (y *yamlReader) list(s setting, most int) []ast.Node {
 	seq, ok := s.value.(*ast.SequenceNode)
 	if !ok {
 		y.add(s.line, fmt.Sprintf("write `%s: [one, two]`", s.key), "`%s` is not a list", s.key)
 		return nil
 	}
-	if len(seq.Values) > 100 {
-		y.add(s.line, "", "`%s` has more than 100 items", s.key)
+	if len(seq.Values) > most {
+		y.add(s.line, "", "`%s` has more than %d items", s.key, most)
 		return nil
 	}
 	return seq.Values
