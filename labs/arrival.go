@@ -1,10 +1,13 @@
 package labs
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -81,15 +84,40 @@ cat >"$d/$1/script" && cd && setsid -f bash "$d/$1/script" >"$d/$1/log" 2>&1 </d
 }
 
 // TypeCommand types a command into its terminal, which is opened when it is
-// not, at most once for one id.
+// not, at most once for one id. It waits a little for a prompt, so that what is
+// typed does not show twice; what still runs then gets it as its input.
 func TypeCommand(ctx context.Context, sb Sandbox, c Command, id string) error {
 	at, err := sb.Attach(ctx, c.Terminal, Viewer{From: -1})
 	if err != nil {
 		return err
 	}
+	var reading sync.WaitGroup
+	defer reading.Wait()
 	defer at.Close()
-	if _, err := at.ReadFrame(); err != nil {
-		return fmt.Errorf("read the terminal's first frame: %w", err)
+	prompted := make(chan struct{})
+	reading.Go(func() { // also because a terminal that cannot write reads no more
+		var tail []byte
+		seen := sync.OnceFunc(func() { close(prompted) })
+		defer seen()
+		for {
+			f, err := at.ReadFrame()
+			if err != nil {
+				return
+			}
+			if _, b, err := f.Output(); err == nil {
+				tail = append(tail, b...)
+				tail = tail[max(0, len(tail)-512):]
+				if atPrompt(tail) {
+					seen()
+				}
+			}
+		}
+	})
+	waited, cancel := context.WithTimeout(ctx, promptWait)
+	defer cancel()
+	select {
+	case <-prompted:
+	case <-waited.Done():
 	}
 	text := c.Typed()
 	for n := 0; len(text) > 0; n++ {
@@ -100,19 +128,23 @@ func TypeCommand(ctx context.Context, sb Sandbox, c Command, id string) error {
 			return err
 		}
 	}
-	// An attachment that is closed while the terminal still writes to it can
-	// take frames with it that were not read yet, and nothing says that they
-	// were: so go on reading for a moment.
-	leave := time.AfterFunc(typingGrace, func() { at.Close() })
-	defer leave.Stop()
-	for err == nil {
-		_, err = at.ReadFrame()
-	}
+	wait(ctx, typingGrace) // nothing says that the frames were read, and closing could overtake them
 	return nil
 }
 
-// typingGrace is how long what was typed has to be read by the terminal.
-const typingGrace = 250 * time.Millisecond
+const (
+	promptWait  = 3 * time.Second        // for a new shell to be ready
+	typingGrace = 250 * time.Millisecond // for a terminal to read what was typed
+)
+
+// escape is what a terminal is told between its text.
+var escape = regexp.MustCompile("\x1b(\\[[0-9;?]*[a-zA-Z]|\\][^\x07\x1b]*(\x07|\x1b\\\\))")
+
+// atPrompt reports whether output ends as a shell that waits for a command.
+func atPrompt(output []byte) bool {
+	text := escape.ReplaceAll(output, nil)
+	return bytes.HasSuffix(text, []byte("# ")) || bytes.HasSuffix(text, []byte("$ "))
+}
 
 // Typed gives the bytes that the command puts into a terminal.
 func (c *Command) Typed() []byte {
@@ -153,7 +185,8 @@ func keys(s string) []byte {
 }
 
 // Arrive says that the learner has come to a part of a paged lesson: a step,
-// IntroID or FinishID. What is to happen then happens once.
+// IntroID or FinishID. What is to happen then happens once, and before it what
+// belongs to the parts before, which the learner may have skipped.
 func (d *Desk) Arrive(ctx context.Context, learner, session, part string) error {
 	sb, err := d.Sandbox(ctx, learner, session)
 	if err != nil {
@@ -164,8 +197,7 @@ func (d *Desk) Arrive(ctx context.Context, learner, session, part string) error 
 		return err
 	}
 	l, _ := v.current()
-	a, ok := l.ArrivalAt(part)
-	if !ok {
+	if _, ok := l.ArrivalAt(part); !ok {
 		return fmt.Errorf("part %q: %w", part, ErrNotFound)
 	}
 	if !l.Paged {
@@ -173,25 +205,46 @@ func (d *Desk) Arrive(ctx context.Context, learner, session, part string) error 
 	}
 	v.arriving.Lock()
 	defer v.arriving.Unlock()
-	if v.arrived[part] {
-		return nil
+	for _, id := range l.parts() {
+		if !v.arrived[id] {
+			a, _ := l.ArrivalAt(id)
+			if err := a.Arrive(ctx, sb, id); err != nil {
+				return fmt.Errorf("arrive at %s: %w", id, err)
+			}
+			v.arrived[id] = true
+		}
+		if id == part {
+			break
+		}
 	}
-	if err := a.Arrive(ctx, sb, part); err != nil {
-		return fmt.Errorf("arrive at %s: %w", part, err)
-	}
-	v.arrived[part] = true
 	return nil
 }
 
-// typeAtStart types what a lesson that is not paged begins with, once in the
-// life of its sandbox.
+// typeAtStart types what the lesson's terminals begin with and, where nothing
+// waits for the learner to arrive, what its parts begin with; once in the life
+// of the sandbox.
 func (d *Desk) typeAtStart(v *visit, l *Lesson, sb Sandbox) {
-	for _, part := range l.parts() {
-		a, _ := l.ArrivalAt(part)
-		typed := Arrival{Type: a.Type}
-		if err := typed.Arrive(v.ctx, sb, part); err != nil && v.ctx.Err() == nil {
-			d.Log.Error("type what a lesson begins with", "session", v.session.ID, "err", err)
-			return
+	err := func() error {
+		for _, t := range l.Terminals {
+			if t.Command == "" {
+				continue
+			}
+			if err := TypeCommand(v.ctx, sb, Command{Code: t.Command, Terminal: t.Name}, "terminal/"+t.Name); err != nil {
+				return err
+			}
 		}
+		if l.Paged {
+			return nil
+		}
+		for _, part := range l.parts() {
+			a, _ := l.ArrivalAt(part)
+			if err := (&Arrival{Type: a.Type}).Arrive(v.ctx, sb, part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}()
+	if err != nil && v.ctx.Err() == nil {
+		d.Log.Error("type what a lesson begins with", "session", v.session.ID, "err", err)
 	}
 }

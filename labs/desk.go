@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -269,9 +271,9 @@ func (d *Desk) enter(ctx context.Context, learner string) (leave func(), err err
 	}
 }
 
-// of gives the learner's open session with a lesson, or nil, and how many
-// others are open.
-func (d *Desk) of(learner, lesson string) (v *visit, others int) {
+// of gives the learner's open session with a lesson, or nil, and the titles of
+// the lessons that are open beside it.
+func (d *Desk) of(learner, lesson string) (v *visit, others []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, x := range d.visits {
@@ -280,7 +282,8 @@ func (d *Desk) of(learner, lesson string) (v *visit, others int) {
 		case x.session.Lesson == lesson:
 			v = x
 		default:
-			others++
+			l, _ := x.current()
+			others = append(others, "“"+l.Title+"”")
 		}
 	}
 	return v, others
@@ -294,8 +297,9 @@ func (d *Desk) open(ctx context.Context, learner string, l *Lesson) (State, erro
 		}
 		v, others := d.of(learner, l.ID)
 		if v == nil {
-			if others >= d.PerLearner {
-				return State{}, &Problem{Kind: ErrBusy, Say: fmt.Sprintf("You have %d labs open, which is as many as one person can have. End one of them first.", others)}
+			if n := len(others); n >= d.PerLearner {
+				slices.Sort(others)
+				return State{}, &Problem{Kind: ErrBusy, Say: fmt.Sprintf("You have %d labs open, which is as many as one person can have: %s. End one of them first.", n, strings.Join(others, ", "))}
 			}
 			break
 		}

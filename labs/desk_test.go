@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -132,16 +133,18 @@ func (b *box) Terminals(context.Context) ([]string, error) { return []string{"1"
 // keyboard is an attachment that keeps what is typed.
 type keyboard struct {
 	*box
-	name  string
-	begun bool
-	gone  chan struct{}
-	once  sync.Once
+	name string
+	read int
+	gone chan struct{}
+	once sync.Once
 }
 
 func (k *keyboard) ReadFrame() (labs.Frame, error) {
-	if !k.begun {
-		k.begun = true
+	switch k.read++; k.read {
+	case 1:
 		return labs.StartFrame(0, labs.Size{Rows: 24, Cols: 80}), nil
+	case 2:
+		return labs.OutputFrame(0, []byte("\x1b[32mroot@lab\x1b[0m:~# ")), nil
 	}
 	<-k.gone
 	return labs.Frame{}, io.EOF
@@ -310,7 +313,7 @@ func TestOpenPreparesTheSandbox(t *testing.T) {
 	b := f.box(t)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.setups) != 1 || b.setups[0] != "-s < mkdir x" {
+	if len(b.setups) != 1 || !strings.HasSuffix(b.setups[0], " < mkdir x") {
 		t.Errorf("setups run: %q", b.setups)
 	}
 	if len(b.unpacked) != 1 || b.unpacked[0][:9] != "~/ run.sh" {

@@ -53,12 +53,6 @@ const (
 	FormatMarkdown   Format = "markdown" // plain Markdown, or a Jekyll post
 )
 
-// foreign reports whether lessons of the format expect the file system of the
-// platform that they were written for.
-func (f Format) foreign() bool {
-	return f == FormatKatacoda || f == FormatOReilly || f == FormatKillercoda
-}
-
 // A Layout says what stands beside the text.
 type Layout string
 

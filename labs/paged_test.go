@@ -17,10 +17,11 @@ import (
 // paged is a lesson that uses what lessons can have beside text and checks.
 var paged = &labs.Lesson{
 	ID: "paged", Title: "Paged", Image: "docker", Paged: true, Hosts: 2, Hostname: "host01", Greeting: "Welcome",
-	Dir:    fstest.MapFS{"assets/a.sh": {Data: []byte("echo a\n")}},
-	Assets: []labs.Asset{{From: "assets/a.sh", To: "/usr/local/bin/a.sh", Mode: 0o700, Host: 2}},
-	Vars:   []labs.Var{{Name: "colour", Pick: []string{"a<b"}}, {Name: "preview 80", Preview: 80}},
-	Intro:  labs.Part{Arrival: labs.Arrival{Setup: []labs.Setup{{Code: "sleep 1\n"}, {Code: "touch there\n", Host: 2}}, Type: []labs.Command{{Code: "wait.sh", Terminal: "1"}}}},
+	Terminals: []labs.TerminalTab{{Name: "1"}, {Name: "top", Command: "top"}},
+	Dir:       fstest.MapFS{"assets/a.sh": {Data: []byte("echo a\n")}},
+	Assets:    []labs.Asset{{From: "assets/a.sh", To: "/usr/local/bin/a.sh", Mode: 0o700, Host: 2}},
+	Vars:      []labs.Var{{Name: "colour", Pick: []string{"a<b"}}, {Name: "preview 80", Preview: 80}},
+	Intro:     labs.Part{Arrival: labs.Arrival{Setup: []labs.Setup{{Code: "sleep 1\n"}, {Code: "touch there\n", Host: 2}}, Type: []labs.Command{{Code: "wait.sh", Terminal: "1"}}}},
 	Steps: []labs.Step{{
 		ID: "ask", HTML: "<b>" + labs.Var{Name: "colour"}.Mark() + "</b>",
 		Commands: []labs.Command{{ID: "ask/1", Code: "echo " + labs.Var{Name: "colour"}.Mark(), Terminal: "1"}},
@@ -159,8 +160,18 @@ func TestArrivingHappensOnce(t *testing.T) {
 	if len(second.setups) != 2 || second.setups[1] != "intro-2 < touch there\n" {
 		t.Errorf("on the second: %q", second.setups)
 	}
-	if want := []string{"1 arrival/intro/1/0: wait.sh\n"}; !slices.Equal(first.typed, want) {
-		t.Errorf("typed %q, want %q", first.typed, want)
+	deadline := time.After(10 * time.Second)
+	typed := func() []string {
+		first.mu.Lock()
+		defer first.mu.Unlock()
+		return slices.Sorted(slices.Values(first.typed))
+	}
+	for want := []string{"1 arrival/intro/1/0: wait.sh\n", "top terminal/top/0: top\n"}; !slices.Equal(typed(), want); {
+		select {
+		case <-deadline:
+			t.Fatalf("typed %q, want %q", typed(), want)
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 	if err := f.Arrive(t.Context(), f.learner, s.Session, "nowhere"); !errors.Is(err, labs.ErrNotFound) {
 		t.Errorf("arriving nowhere: %v", err)

@@ -17,13 +17,9 @@ import (
 // GreetingFile is where a sandbox keeps what its first terminal shows first.
 const GreetingFile = "/run/berth/greeting"
 
-// hostFile holds the address of previews with the word PORT where the port
-// belongs; scripts of Killercoda's scenarios look there.
-const hostFile = "/etc/killercoda/host"
-
 // prepare makes fresh sandboxes ready for the lesson: its files, its greeting
 // and, where nothing waits for the learner to arrive, its set-up.
-func (d *Desk) prepare(ctx context.Context, learner string, l *Lesson, sb Sandbox) error {
+func (d *Desk) prepare(ctx context.Context, l *Lesson, sb Sandbox) error {
 	if err := d.introduce(ctx, l, sb); err != nil {
 		return err
 	}
@@ -37,12 +33,6 @@ func (d *Desk) prepare(ctx context.Context, learner string, l *Lesson, sb Sandbo
 			return fmt.Errorf("write the greeting: %w", err)
 		}
 	}
-	if d.PreviewURL != nil && l.Format.foreign() {
-		text := d.PreviewURL(PreviewName(learner, l.ID), 1, 0) + "\n"
-		if _, err := sb.WriteFile(ctx, hostFile, []byte(text), ""); err != nil && !errors.Is(err, ErrChanged) {
-			return fmt.Errorf("write the address of previews: %w", err)
-		}
-	}
 	if l.Paged {
 		return nil
 	}
@@ -53,13 +43,17 @@ func (d *Desk) prepare(ctx context.Context, learner string, l *Lesson, sb Sandbo
 			if err != nil {
 				return err
 			}
-			if err := runHidden(ctx, one, Cmd{Args: []string{"bash", "-s"}, Stdin: strings.NewReader(st.Code)}, "set-up of "+part); err != nil {
+			if err := runHidden(ctx, one, Cmd{Args: []string{"bash", "-c", hidden}, Stdin: strings.NewReader(st.Code)}, "set-up of "+part); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+// hidden runs the script on its input, with nothing on its own, and keeps it
+// out of the list of processes.
+const hidden = `IFS= read -r -d "" berth_setup; eval "$berth_setup" </dev/null`
 
 // runHidden runs a command to its end; an exit status other than 0 is an error.
 func runHidden(ctx context.Context, sb Sandbox, cmd Cmd, what string) error {

@@ -203,9 +203,7 @@ func (d *Desk) live(v *visit) (reason string) {
 	})
 	watching.Go(func() { d.watchEngine(v, sb) })
 	lesson, _ := v.current()
-	if !lesson.Paged {
-		watching.Go(func() { d.typeAtStart(v, lesson, sb) })
-	}
+	watching.Go(func() { d.typeAtStart(v, lesson, sb) })
 	if lesson.NeedsEngine() {
 		watching.Go(func() {
 			if err := sb.WarmEngine(v.ctx); err != nil && v.ctx.Err() == nil {
@@ -275,7 +273,7 @@ func (d *Desk) begin(v *visit) error {
 	}
 	ctx, cancel := context.WithTimeout(v.ctx, time.Minute)
 	defer cancel()
-	err = d.prepare(ctx, v.session.Learner, lesson, sb)
+	err = d.prepare(ctx, lesson, sb)
 	now := d.Now()
 	s := v.get()
 	s.Sandbox, s.Active, s.Expires = sb.ID(), now, now.Add(d.Life) // waiting costs no time

@@ -275,6 +275,11 @@ func (s *Store) explain(doing string, err error) error {
 	case sqlite3.SQLITE_FULL:
 		return s.full(err)
 	case sqlite3.SQLITE_IOERR:
+		// Where memory is shared over a file, a full disk is only an I/O error.
+		var disk syscall.Statfs_t
+		if syscall.Statfs(filepath.Dir(s.path), &disk) == nil && disk.Bavail < 16 {
+			return s.full(err)
+		}
 		return &labs.Problem{Kind: labs.ErrInvalid, Cause: err, Say: fmt.Sprintf(
 			"The disk that holds the progress database %s does not work as it should. Look at the kernel's messages (dmesg) and at the space left (df -h).", s.path)}
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:

@@ -232,6 +232,15 @@ func TestSandboxChecks(t *testing.T) {
 			seen: "ended with exit status 3: \uFFFD[1mnot yet",
 		},
 		{
+			name:  "attack: a script read from the list of processes",
+			check: labs.Check{Script: "sleep 0.05; test -e done && ! tr '\\0' ' ' </proc/$$/cmdline | grep the-answer"},
+			do: func(t *testing.T, b *box) {
+				os.WriteFile(filepath.Join(b.home, "done"), nil, 0o644)
+				b.ran("touch done", 0)
+			},
+			seen: "ended with exit status 1",
+		},
+		{
 			name:  "script that must print",
 			check: labs.Check{Script: "test -e done && echo checked && echo ' done '; echo more", Prints: "done"},
 			do: func(t *testing.T, b *box) {

@@ -16,13 +16,17 @@ const (
 	maxScript      = 4 << 10 // bytes of what a script printed that are kept
 )
 
+// readScript runs the script on its input: a script in the arguments would be
+// in the learner's list of processes, and tells the answer.
+const readScript = `IFS= read -r -d "" berth_check; eval "$berth_check" </dev/null`
+
 // lookScript runs a script in the sandbox. It passes with exit status 0 and,
 // if it has to print something, when that is a line of what it printed.
 func (w *watch) lookScript(ctx context.Context, script, prints string) (verdict, error) {
 	limited, cancel := context.WithTimeout(ctx, scriptDeadline)
 	defer cancel()
 	var out tail
-	exit, err := w.sb.Exec(limited, labs.Cmd{Args: []string{"bash", "-c", script}, Stdout: &out, Stderr: &out})
+	exit, err := w.sb.Exec(limited, labs.Cmd{Args: []string{"bash", "-c", readScript}, Stdin: strings.NewReader(script), Stdout: &out, Stderr: &out})
 	switch {
 	case ctx.Err() != nil:
 		return verdict{}, ctx.Err()
