@@ -38,14 +38,48 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return sessionError(err)
 	}
+	return s.follow(w, r, events, labs.Event{Kind: "state", Data: state})
+}
+
+// changes tells the pages of a lesson that its files were read again, while
+// lessons are being written.
+func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
+	lesson, err := s.Desk.Lesson(r.PathValue("lab"))
+	if err != nil {
+		return err
+	}
+	if !s.Watch {
+		return notFound("The labs of this server are not being written.")
+	}
+	addr, _ := s.client(r)
+	from := "changes " + network(addr)
+	if !s.streams.take(from, maxStreams) {
+		return &labs.Problem{Kind: labs.ErrBusy, Say: "You have this server open in very many tabs. Close some of them."}
+	}
+	defer s.streams.give(from)
+	events, cancel := s.Desk.Changes(lesson.ID)
+	defer cancel()
+	return s.follow(w, r, events)
+}
+
+// follow sends events until the page or the server goes away.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, events <-chan labs.Event, first ...labs.Event) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // a proxy in front must not collect what is sent
 	st := stream{w: w, rc: http.NewResponseController(w)}
 	st.buf = append(st.buf, "retry: 1000\n"...)
-	if err := st.send("state", state); err != nil {
-		return err
+	for _, e := range first {
+		if err := st.send(e.Kind, e.Data); err != nil {
+			return err
+		}
+	}
+	if len(first) == 0 { // the page learns that it is connected
+		st.buf = append(st.buf, ":\n\n"...)
+		if err := st.flush(); err != nil {
+			return err
+		}
 	}
 	alive := time.NewTicker(heartbeat)
 	defer alive.Stop()

@@ -10,13 +10,26 @@ import (
 	"berth/labs"
 )
 
-// tokenCookie holds a learner's token: whoever has it is that learner.
-const tokenCookie = "berth"
+// tokenCookie holds a learner's token: whoever has it is that learner. Over TLS
+// it has a name that browsers let no other host set: pages of previews may be
+// of the same site, and could slip their viewer another learner's token.
+const (
+	tokenCookie       = "berth"
+	secureTokenCookie = "__Host-berth"
+)
+
+func (s *Server) tokenCookie(r *http.Request) (name string, secure bool) {
+	if _, secure = s.client(r); secure {
+		return secureTokenCookie, true
+	}
+	return tokenCookie, false
+}
 
 // learner gives who asks, or an empty Learner when nobody we know does. Only a
 // store that does not work is an error.
 func (s *Server) learner(r *http.Request) (labs.Learner, error) {
-	c, err := r.Cookie(tokenCookie)
+	name, _ := s.tokenCookie(r)
+	c, err := r.Cookie(name)
 	if err != nil || c.Value == "" || len(c.Value) > 256 {
 		return labs.Learner{}, nil
 	}
@@ -46,14 +59,15 @@ func (s *Server) session(r *http.Request) (learner, session string, err error) {
 
 // signIn gives who asks, or makes a learner of them, and renews the cookie.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) (labs.Learner, error) {
-	addr, secure := s.client(r)
+	addr, _ := s.client(r)
+	name, secure := s.tokenCookie(r)
 	l, err := s.learner(r)
 	if err != nil {
 		return labs.Learner{}, err
 	}
 	var token string
 	if l.ID != "" {
-		c, err := r.Cookie(tokenCookie)
+		c, err := r.Cookie(name)
 		if err != nil {
 			return labs.Learner{}, err
 		}
@@ -67,7 +81,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) (labs.Learner, e
 		}
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: tokenCookie, Value: token, Path: "/", MaxAge: int((365 * 24 * time.Hour).Seconds()),
+		Name: name, Value: token, Path: "/", MaxAge: int((365 * 24 * time.Hour).Seconds()),
 		HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode,
 	})
 	return l, nil

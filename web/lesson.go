@@ -14,6 +14,7 @@ import (
 // A lab is a lesson as the pages show it, with how far the learner is in it.
 type lab struct {
 	ID, Title, Summary, Level string
+	Course, Cannot            string // the course it belongs to; why it can only be read
 	Minutes, StepCount        int
 	URL                       string
 	Done, Total               int  // steps, of those that have checks
@@ -24,7 +25,7 @@ type lab struct {
 func newLab(l *labs.Lesson, p labs.Progress) lab {
 	v := lab{
 		ID: l.ID, Title: l.Title, Summary: l.Summary, Level: l.Level, Minutes: l.Minutes,
-		StepCount: len(l.Steps), URL: "/labs/" + url.PathEscape(l.ID), Action: "Start",
+		Course: l.Course, Cannot: l.Cannot, StepCount: len(l.Steps), URL: "/labs/" + url.PathEscape(l.ID), Action: "Start",
 	}
 	v.Done, v.Total = p.Count(l)
 	v.Started = len(p.Passed) > 0 || !p.Last.IsZero()
@@ -32,6 +33,8 @@ func newLab(l *labs.Lesson, p labs.Progress) lab {
 	switch {
 	case v.Complete:
 		v.Action = "Open again"
+	case v.Cannot != "":
+		v.Action = "Read"
 	case v.Started:
 		v.Action = "Continue"
 	}
@@ -88,6 +91,7 @@ type step struct {
 type check struct {
 	ID, Name string
 	Optional bool
+	Quiz     bool   // a question, which stands in the text
 	Status   string // "passed" or "pending"
 }
 
@@ -101,7 +105,7 @@ func newSteps(l *labs.Lesson, p labs.Progress) []step {
 		}
 		v.Done, v.Counts = p.StepDone(st)
 		for j, c := range st.Checks {
-			v.Checks[j] = check{ID: c.ID, Name: c.Name, Optional: c.Optional, Status: "pending"}
+			v.Checks[j] = check{ID: c.ID, Name: c.Name, Optional: c.Optional, Quiz: c.Quiz != nil, Status: "pending"}
 			if _, passed := p.Passed[c.ID]; passed {
 				v.Checks[j].Status = "passed"
 			}
@@ -139,15 +143,41 @@ type lessonPage struct {
 	Images      []image
 	FinishURL   string
 	Data        lessonData
+
+	Paged    bool
+	Layout   labs.Layout
+	Cannot   string // why no session can be opened, or ""
+	Watch    bool   // the page follows the lab's files
+	Mistakes []labs.Mistake
 }
 
 // lessonData is what the scripts need to know and the markup does not say. It
 // stands in the page as JSON.
 type lessonData struct {
-	Lab   string     `json:"lab"`
-	Title string     `json:"title"`
-	Next  string     `json:"next"` // address of the finish page
-	Steps []stepData `json:"steps"`
+	Lab       string         `json:"lab"`
+	Title     string         `json:"title"`
+	Next      string         `json:"next"` // address of the finish page
+	Steps     []stepData     `json:"steps"`
+	Paged     bool           `json:"paged"`
+	Layout    labs.Layout    `json:"layout"`
+	Open      string         `json:"open,omitempty"` // what the editor opens first
+	Hosts     int            `json:"hosts"`
+	Terminals []terminalData `json:"terminals"`
+	Tabs      []tabData      `json:"tabs"`
+}
+
+type terminalData struct {
+	Name    string `json:"name"`
+	Title   string `json:"title,omitempty"`
+	Command string `json:"command,omitempty"`
+}
+
+type tabData struct {
+	Title string `json:"title"`
+	Port  int    `json:"port,omitempty"`
+	Host  int    `json:"host,omitempty"`
+	Path  string `json:"path,omitempty"`
+	URL   string `json:"url,omitempty"`
 }
 
 type stepData struct {
@@ -158,8 +188,18 @@ type stepData struct {
 	Solution bool     `json:"solution"`
 }
 
-func newLessonData(v lab, finish string, steps []step) lessonData {
-	d := lessonData{Lab: v.ID, Title: v.Title, Next: finish, Steps: make([]stepData, len(steps))}
+func newLessonData(l *labs.Lesson, finish string, steps []step) lessonData {
+	d := lessonData{
+		Lab: l.ID, Title: l.Title, Next: finish, Steps: make([]stepData, len(steps)),
+		Paged: l.Paged, Layout: layout(l), Open: l.Open, Hosts: max(1, l.Hosts),
+		Terminals: make([]terminalData, len(l.Terminals)), Tabs: make([]tabData, len(l.Tabs)),
+	}
+	for i, t := range l.Terminals {
+		d.Terminals[i] = terminalData(t)
+	}
+	for i, t := range l.Tabs {
+		d.Tabs[i] = tabData(t)
+	}
 	for i, st := range steps {
 		d.Steps[i] = stepData{ID: st.ID, Title: st.Title, Hints: st.Hints, Solution: st.Solution, Checks: make([]string, len(st.Checks))}
 		for j, c := range st.Checks {
@@ -167,6 +207,14 @@ func newLessonData(v lab, finish string, steps []step) lessonData {
 		}
 	}
 	return d
+}
+
+// layout gives what stands beside the text.
+func layout(l *labs.Lesson) labs.Layout {
+	if l.Layout == "" {
+		return labs.LayoutTerminal
+	}
+	return l.Layout
 }
 
 // lookUp gives the lesson of the address, who asks, and how far they are.
@@ -184,16 +232,28 @@ func (s *Server) lookUp(r *http.Request) (*labs.Lesson, labs.Learner, labs.Progr
 }
 
 func (s *Server) lesson(w http.ResponseWriter, r *http.Request) error {
-	lesson, _, p, err := s.lookUp(r)
+	lesson, l, p, err := s.lookUp(r)
 	if err != nil {
 		return err
+	}
+	if len(lesson.Vars) > 0 { // the text has values of the learner's own
+		if l.ID == "" {
+			if l, err = s.signIn(w, r); err != nil {
+				return err
+			}
+		}
+		if lesson, err = s.Desk.Personal(l.ID, lesson.ID); err != nil {
+			return err
+		}
 	}
 	v := newLab(lesson, p)
 	steps := newSteps(lesson, p)
 	finish := v.URL + "/finish"
+	s.allowPreviews(w, r)
 	return s.page(w, r, http.StatusOK, "lesson", &lessonPage{
-		page: s.newPage(r, lesson.Title), Lab: v, Intro: template.HTML(lesson.Intro), Steps: steps,
-		Done: v.Done, Total: v.Total, Images: s.images(lesson), FinishURL: finish, Data: newLessonData(v, finish, steps),
+		page: s.newPage(r, lesson.Title), Lab: v, Intro: template.HTML(lesson.Intro.HTML), Steps: steps,
+		Done: v.Done, Total: v.Total, Images: s.images(lesson), FinishURL: finish, Data: newLessonData(lesson, finish, steps),
+		Paged: lesson.Paged, Layout: layout(lesson), Cannot: lesson.Cannot, Watch: s.Watch, Mistakes: s.Desk.Mistakes(lesson.ID),
 	})
 }
 
@@ -214,9 +274,14 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if len(lesson.Vars) > 0 && l.ID != "" {
+		if lesson, err = s.Desk.Personal(l.ID, lesson.ID); err != nil {
+			return err
+		}
+	}
 	v := newLab(lesson, p)
 	data := &finishPage{
-		page: s.newPage(r, "Finish: "+lesson.Title), Lab: v, HTML: template.HTML(lesson.Finish), Steps: newSteps(lesson, p),
+		page: s.newPage(r, "Finish: "+lesson.Title), Lab: v, HTML: template.HTML(lesson.Finish.HTML), Steps: newSteps(lesson, p),
 		Done: v.Done, Total: v.Total, Complete: v.Complete,
 	}
 	if v.Complete {

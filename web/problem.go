@@ -170,7 +170,11 @@ func (s *Server) handle(h handler) http.Handler {
 			return
 		}
 		if r.ContentLength != 0 {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			limit := int64(maxBody)
+			if r.Pattern == "PUT "+textPattern {
+				limit = maxSaved
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
 			http.NewResponseController(rw).SetReadDeadline(start.Add(bodyWait))
 		}
 		if err := h(w, r); err != nil {
@@ -179,7 +183,8 @@ func (s *Server) handle(h handler) http.Handler {
 	})
 }
 
-// What is read of a request's body, and for how long; none of ours needs one.
+// What is read of a request's body, and for how long. A text that is saved may
+// be larger and take longer.
 const (
 	maxBody  = 16 << 10
 	bodyWait = 10 * time.Second

@@ -34,11 +34,25 @@ type Config struct {
 	Bundle fs.FS       // the browser bundle, app.js and app.css at its root; the built-in one by default
 	Log    *slog.Logger
 
+	// Watch says that lessons are being written: their pages follow the files
+	// and show what is wrong in them.
+	Watch bool
+
 	// Hosts are the names, besides loopback names and bare addresses, under
 	// which the server may be asked for: "labs.example.org", "*.example.org",
 	// or "*" for any. Others are refused, because a foreign page that resolves
 	// its own name to this server would otherwise share its origin.
 	Hosts []string
+
+	// Site is where browsers find the pages, such as https://labs.example.org.
+	// By default it is wherever they were asked for.
+	//
+	// PreviewDomain is below what previews are found, with its port unless it
+	// is the site's: each is PORT-NAME.domain. By default it is "preview."
+	// before the site's host. A domain that shares nothing with the site's
+	// keeps learners' pages away from its cookies altogether.
+	Site          string
+	PreviewDomain string
 
 	// Proxies are the addresses of reverse proxies whose X-Forwarded-For and
 	// X-Forwarded-Proto are believed.
@@ -59,9 +73,17 @@ type Server struct {
 	guard   *guard
 	newcome *limiter // by address
 	opens   *limiter // by learner
+	answers *limiter // by learner
 	viewing quota    // terminal viewers, by session and by learner
 	streams quota    // event streams, by learner
+	editing quota    // texts that are read or saved, by session
 	floods  atomic.Int32
+
+	site      origin   // of Config.Site
+	sealer    *sealer  // of what lets browsers into previews
+	admits    *limiter // by learner
+	upstreams upstreams
+	copying   buffers
 
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc
@@ -90,9 +112,13 @@ func New(c Config) (*Server, error) {
 	if c.Opens == (Rate{}) {
 		c.Opens = Rate{Burst: 20, Every: 6 * time.Second}
 	}
-	s := &Server{Config: c, newcome: newLimiter(c.NewLearners), opens: newLimiter(c.Opens), viewers: make(map[*viewer]struct{})}
+	s := &Server{Config: c, newcome: newLimiter(c.NewLearners), opens: newLimiter(c.Opens), answers: newLimiter(Rate{Burst: 30, Every: 2 * time.Second}), viewers: make(map[*viewer]struct{})}
+	s.admits = newLimiter(Rate{Burst: 60, Every: time.Second})
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	var err error
+	if err = s.setPreviews(); err != nil {
+		return nil, err
+	}
 	if s.assets, err = loadAssets(c.Bundle); err != nil {
 		return nil, fmt.Errorf("load the browser bundle: %w", err)
 	}
@@ -126,8 +152,10 @@ func (s *Server) routes() []route {
 		{"GET /labs/{lab}/files/{path...}", s.lessonFile},
 		{"GET /assets/{name...}", s.asset},
 		{"GET /healthz", s.healthz},
+		{"GET /preview", s.admit},
 
 		{"POST /api/labs/{lab}/session", s.open},
+		{"GET /api/labs/{lab}/changes", s.changes},
 		{"GET /api/sessions/{id}", s.state},
 		{"GET /api/sessions/{id}/events", s.events},
 		{"POST /api/sessions/{id}/extend", s.extend},
@@ -136,7 +164,12 @@ func (s *Server) routes() []route {
 		{"GET /api/sessions/{id}/terminals", s.terminals},
 		{"GET /api/sessions/{id}/terminals/{name}", s.terminal},
 		{"POST /api/sessions/{id}/files/{block...}", s.writeFile},
+		{"GET /api/sessions/{id}/files", s.entries},
+		{"GET " + textPattern, s.readText},
+		{"PUT " + textPattern, s.saveText},
 		{"POST /api/sessions/{id}/checks/{check...}", s.check},
+		{"POST /api/sessions/{id}/answers/{check...}", s.answer},
+		{"POST /api/sessions/{id}/arrivals/{part}", s.arrive},
 		{"GET /api/sessions/{id}/solution/{step}", s.solution},
 		{"GET /api/sessions/{id}/hints/{step}/{n}", s.hint},
 
@@ -145,7 +178,13 @@ func (s *Server) routes() []route {
 }
 
 // ServeHTTP answers a request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if label, main, ok := s.inPreviews(r); ok {
+		s.servePreview(w, r, label, main)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
 
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -201,6 +240,17 @@ func (s *Server) own(f func()) bool {
 	return !s.closed
 }
 
+// join makes Close wait for the caller, who calls s.owned.Done, or gives false
+// when the server has been closed.
+func (s *Server) join() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.owned.Add(1)
+	}
+	return !s.closed
+}
+
 // start runs a viewer until one of its ends is gone, or gives false when the
 // server has been closed.
 func (s *Server) start(v *viewer) bool {
@@ -220,7 +270,7 @@ func (s *Server) start(v *viewer) bool {
 }
 
 // Close ends every viewer, with a word that the server goes away, and waits for
-// them. Event streams end too; whoever serves them waits for their requests.
+// them. What is under way in previews breaks off. Event streams end too; whoever serves them waits for their requests.
 // Sandboxes and sessions are not touched.
 func (s *Server) Close() error {
 	s.stop()
@@ -231,6 +281,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.owned.Wait()
+	s.upstreams.close()
 	return nil
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -127,6 +128,43 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.Desk.Touch(id)
 	return writeJSON(w, http.StatusOK, res)
+}
+
+// answer takes an answer to a question of the lesson.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) error {
+	l, id, err := s.session(r)
+	if err != nil {
+		return err
+	}
+	var a labs.Answer
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&a); err != nil {
+		return invalid("The answer could not be read.")
+	}
+	if !s.answers.allow(l) {
+		return errTooOften
+	}
+	res, err := s.Desk.Answer(r.Context(), l, id, r.PathValue("check"), a)
+	if err != nil {
+		return sessionError(err)
+	}
+	s.Desk.Touch(id)
+	return writeJSON(w, http.StatusOK, res)
+}
+
+// arrive says that the learner has come to a part of the lesson.
+func (s *Server) arrive(w http.ResponseWriter, r *http.Request) error {
+	l, id, err := s.session(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), startWait)
+	defer cancel()
+	if err := s.Desk.Arrive(ctx, l, id, r.PathValue("part")); err != nil {
+		return sessionError(err)
+	}
+	s.Desk.Touch(id)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 type helpBody struct {

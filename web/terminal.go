@@ -39,7 +39,7 @@ func (s *Server) terminal(w http.ResponseWriter, r *http.Request) error {
 		return &refusal{http.StatusUpgradeRequired, "This address is for the terminal of the lab's page."}
 	}
 	name := r.PathValue("name")
-	if !terminalName(name) {
+	if !labs.ValidTerminal(name) {
 		return invalid("A terminal's name has up to 16 lower-case letters, digits and dashes.")
 	}
 	want, watch, err := parseViewer(r.URL.Query())
@@ -161,19 +161,6 @@ func closeMessage(code int, say string) []byte {
 		say = ""
 	}
 	return websocket.FormatCloseMessage(code, say)
-}
-
-// terminalName reports whether name is one that a terminal may have.
-func terminalName(name string) bool {
-	if len(name) < 1 || len(name) > 16 {
-		return false
-	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
 }
 
 // parseViewer reads how to attach from an address: from, rows and cols, and

@@ -4,15 +4,20 @@
 import { Blocks } from "./blocks";
 import { Connection } from "./connection";
 import { ask } from "./dialog";
+import { Files } from "./files";
 import { startMenu } from "./menu";
 import { announce, notice } from "./notice";
+import { lessonData } from "./page";
+import { Pager } from "./pager";
 import { PhaseCard, type PhaseView } from "./phase";
+import { Quizzes } from "./quiz";
 import { api, Events, Refusal, Unreachable, type State } from "./session";
-import { startSplit } from "./split";
+import { narrow, startRows, startSplit } from "./split";
 import { Steps } from "./steps";
 import { Tabs } from "./tabs";
 import { onTheme } from "./theme";
 import { TimeLeft } from "./time";
+import { Watch } from "./watch";
 
 export class Lesson {
   readonly #lab: string;
@@ -25,6 +30,12 @@ export class Lesson {
   readonly #connection: Connection;
   readonly #time: TimeLeft;
   readonly #menu: (open: boolean) => void;
+  readonly #quizzes: Quizzes;
+  readonly #files: Files;
+  readonly #above: HTMLElement | null; // the editor's pane above the terminals
+  readonly #pager: Pager | null = null;
+  readonly #cannot: string; // why this lesson cannot be run, or ""
+  #arrived = new Set<string>(); // parts of this session that the server was told of
   #events: Events | null = null;
   #session = "";
   #phase: State["phase"] | "" = "";
@@ -41,11 +52,14 @@ export class Lesson {
       return e;
     };
     this.#lab = body.dataset["lab"] ?? "";
+    this.#cannot = body.dataset["cannot"] ?? "";
+    const data = lessonData();
     this.#text = find("article.text");
     this.#terminals = find("section.terminals");
+    const watch = body.dataset["watch"] === undefined ? null : new Watch(this.#text, this.#lab);
     this.#card = new PhaseCard(find(".screen"));
     this.#connection = new Connection(find(".connection"));
-    this.#tabs = new Tabs(this.#terminals, this.#lab, {
+    this.#tabs = new Tabs(this.#terminals, this.#lab, data.terminals, data.hosts, {
       line: (s) => this.#connection.line(s),
       latency: (ms) => this.#connection.latency(ms),
       gone: () => void this.#look(),
@@ -62,6 +76,16 @@ export class Lesson {
       startOver: () => void this.#startOver(),
       end: () => void this.#end(),
     });
+    this.#above = data.layout === "editor" ? body.querySelector<HTMLElement>(".files-pane") : null;
+    this.#files = new Files(data, {
+      session: () => this.#session,
+      select: (focus) => this.#tabs.has(this.#files.name) && this.#tabs.select(this.#files.name, focus),
+    });
+    if (this.#cannot === "") {
+      this.#placeFiles();
+      narrow.addEventListener("change", () => this.#placeFiles());
+      this.#tabs.lessonTabs(data.tabs);
+    }
     const finish = body.querySelector<HTMLElement>(".finish");
     this.#steps = new Steps(this.#text, body.querySelector<HTMLElement>(".bar .progress"), () => this.#session, (news) => {
       finish?.classList.add("all-done");
@@ -70,18 +94,157 @@ export class Lesson {
       }
       finish?.setAttribute("data-told", "true");
     });
-    this.#blocks = new Blocks(this.#text, {
-      session: () => this.#session,
-      run: (terminal, id, code, interrupt) => this.#tabs.run(terminal, id, code, interrupt),
-      acted: (step) => this.#steps.acted(step),
-    });
+    this.#blocks = new Blocks(
+      this.#text,
+      {
+        session: () => this.#session,
+        run: async (terminal, id, code, way, interrupt) => {
+          const sent = await this.#tabs.run(terminal, id, code, way, interrupt);
+          if (sent) {
+            setTimeout(() => this.#files.changed(), 1500); // for the command to have done something
+          }
+          return sent;
+        },
+        open: (path, host) => void this.#files.open(path, host),
+        wrote: (path, host) => {
+          if (path !== "" && data.layout === "editor") {
+            void this.#files.open(path, host);
+          } else {
+            this.#files.changed();
+          }
+        },
+        acted: (step) => this.#steps.acted(step),
+      },
+      this.#cannot !== "",
+    );
     this.#steps.added = () => this.#blocks.ready(this.#phase === "ready");
+    this.#quizzes = new Quizzes(this.#text, {
+      session: () => this.#session,
+      answered: (r) => {
+        this.#steps.take(r);
+      },
+    });
+    this.#text.addEventListener("click", (e) => this.#previewLink(e));
+    if (body.dataset["paged"] !== undefined) {
+      this.#pager = new Pager(this.#text, {
+        lab: this.#lab,
+        finish: data.next || `/labs/${encodeURIComponent(this.#lab)}/finish`,
+        done: (step) => this.#steps.isDone(step),
+        missing: (step) => this.#steps.missing(step),
+        evaluate: (step) => this.#steps.evaluate(step),
+        ready: () => this.#phase === "ready",
+        shown: (part) => this.#arrive(part),
+      });
+    }
+    this.#steps.changed = () => {
+      this.#quizzes.update(this.#steps.checks);
+      this.#pager?.update();
+    };
     this.#time = new TimeLeft(find(".time"), find(".time .left"), find<HTMLButtonElement>(".time .extend"), () => void this.#extend());
-    startSplit(find("main.split"), find(".divider"), () => this.#tabs.fit());
+    startSplit(find("main.split"), find("main.split > .divider"), () => this.#tabs.fit());
+    const rows = body.querySelector<HTMLElement>(".terminals > .divider");
+    if (rows) {
+      startRows(this.#terminals, rows, () => this.#tabs.fit());
+    }
     onTheme(() => this.#tabs.theme());
     this.#keys();
+    watch?.start({ swapped: (fresh) => this.#swapped(fresh) });
+    if (this.#cannot !== "") {
+      this.#readOnly();
+      return;
+    }
     this.#network();
     void this.#open();
+  }
+
+  // A lesson that can be read here, but not run: no session is opened.
+  #readOnly(): void {
+    this.#card.show({ kind: "cannot", title: "This lab can be read here, but not run", text: this.#cannot });
+    this.#blocks.ready(false);
+    this.#menu(false);
+  }
+
+  // The editor stands above the terminals where the lesson wants that and there
+  // is room, and in a tab otherwise.
+  #placeFiles(): void {
+    const { tab, panel, name } = this.#files;
+    if (this.#above && !narrow.matches) {
+      this.#tabs.take(name);
+      panel.removeAttribute("role");
+      panel.hidden = false;
+      this.#above.append(panel);
+    } else {
+      panel.setAttribute("role", "tabpanel");
+      panel.setAttribute("aria-labelledby", tab.id);
+      this.#tabs.add(this.#files);
+    }
+    if (!panel.hidden) {
+      this.#files.show();
+    }
+  }
+
+  // A link to a port opens a tab; with a key held, or the middle button, the
+  // browser does what it does with any link.
+  #previewLink(e: MouseEvent): void {
+    const a = (e.target as Element).closest<HTMLAnchorElement>("a.preview");
+    if (!a || e.button !== 0 || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey || this.#phase !== "ready" || !this.#tabs.canPreview) {
+      return;
+    }
+    const port = Number(a.dataset["port"]);
+    const host = Number(a.dataset["host"]) || 1;
+    if (port > 0) {
+      e.preventDefault();
+      this.#tabs.preview({ port, host, path: a.dataset["path"] || "/" }, true);
+      announce(`Opened in a tab: port ${port}.`);
+      const step = a.closest<HTMLElement>("[data-step]")?.dataset["step"];
+      if (step) {
+        this.#steps.acted(step);
+      }
+    }
+  }
+
+  // The server is told once per session that the learner came to a part of a
+  // paged lesson: what is to happen there happens then.
+  #arrive(part: string): void {
+    if (!this.#pager || this.#phase !== "ready" || part === "") {
+      return;
+    }
+    const unseen = this.#pager.unseen;
+    if (unseen !== "" && part !== unseen && !this.#arrived.has(unseen)) {
+      this.#arrive(unseen);
+    }
+    if (this.#arrived.has(part)) {
+      return;
+    }
+    const session = this.#session;
+    const arrived = this.#arrived;
+    arrived.add(part);
+    api.arrive(session, part).catch((err) => {
+      if (session !== this.#session) {
+        return;
+      }
+      if (err instanceof Unreachable) {
+        arrived.delete(part); // the next word from the server tries again
+      } else if (!(err instanceof Refusal && [404, 410].includes(err.status))) {
+        notice((err as Error).message, "bad");
+      }
+    });
+  }
+
+  // The lesson was edited, and its text on this page was replaced.
+  #swapped(fresh: globalThis.Document): void {
+    document.title = fresh.title;
+    const title = fresh.querySelector(".bar h1")?.textContent;
+    const here = document.querySelector(".bar h1");
+    if (title && here) {
+      here.textContent = title;
+    }
+    this.#steps.adopt();
+    this.#blocks.ready(this.#phase === "ready");
+    this.#steps.ready(this.#phase === "ready");
+    this.#quizzes.ready(this.#phase === "ready");
+    this.#quizzes.update(this.#steps.checks);
+    this.#pager?.adopt();
   }
 
   // Opens or resumes the session; tries again while the server is away.
@@ -120,6 +283,7 @@ export class Lesson {
       this.#events?.close();
       this.#tabs.close();
       this.#steps.reset();
+      this.#arrived = new Set();
       this.#session = s.session;
       this.#phase = "";
       this.#began = performance.now();
@@ -142,6 +306,9 @@ export class Lesson {
     this.#steps.update(s);
     this.#time.update(s);
     this.#blocks.ready(s.phase === "ready");
+    this.#quizzes.ready(s.phase === "ready");
+    this.#tabs.previews(s.phase === "ready" ? (s.preview ?? "") : "");
+    this.#files.session(s.session, s.phase === "ready");
     this.#menu(s.phase !== "ended");
     this.#tabs.engine(s.phase === "ready" ? s.engine : { phase: "off" });
     if (s.phase !== before && (s.phase === "starting" || s.phase === "waiting")) {
@@ -155,6 +322,7 @@ export class Lesson {
     }
     if (s.phase === "ready") {
       void this.#tabs.open(s.session);
+      this.#arrive(this.#pager?.part ?? "");
       if (before === "starting" || before === "waiting") {
         announce("The terminal is ready.");
       }
@@ -201,6 +369,7 @@ export class Lesson {
 
   #fail(title: string, err: unknown, again: () => void): void {
     this.#blocks.ready(false);
+    this.#quizzes.ready(false);
     this.#card.show({
       kind: "failed",
       title,
@@ -226,6 +395,8 @@ export class Lesson {
         this.#events?.close();
         this.#tabs.end();
         this.#phase = "ended";
+        this.#files.session(this.#session, false);
+        this.#quizzes.ready(false);
         this.#blocks.ready(false);
         this.#steps.ready(false);
         this.#card.show({
@@ -251,7 +422,10 @@ export class Lesson {
       return;
     }
     try {
-      this.#follow(this.#session === "" ? await api.open(this.#lab) : await api.reset(this.#session));
+      const fresh = this.#session === "" ? await api.open(this.#lab) : await api.reset(this.#session);
+      this.#phase = ""; // what the first part begins with is for the new session
+      this.#pager?.restart();
+      this.#follow(fresh);
     } catch (err) {
       notice(err instanceof Error ? err.message : String(err), "bad");
     }
@@ -277,9 +451,15 @@ export class Lesson {
     }
   }
 
-  // F6 goes from text to terminal and back; the shell never sees it.
+  // F6 goes from text to editor, to terminal and back; the shell never sees it.
   #keys(): void {
     this.#text.addEventListener("focusin", (e) => (this.#lastInText = e.target as HTMLElement));
+    const text = () => {
+      const last = this.#lastInText;
+      const start = this.#pager?.heading ?? this.#text;
+      const back = last?.isConnected && last.offsetParent !== null && !(last as HTMLButtonElement).disabled ? last : start;
+      back.focus({ preventScroll: back !== this.#text });
+    };
     document.addEventListener(
       "keydown",
       (e) => {
@@ -288,12 +468,11 @@ export class Lesson {
         }
         e.preventDefault();
         e.stopPropagation();
-        if (this.#terminals.contains(document.activeElement)) {
-          const back = this.#lastInText?.isConnected && !(this.#lastInText as HTMLButtonElement).disabled ? this.#lastInText : this.#text;
-          back.focus({ preventScroll: back !== this.#text });
-        } else {
-          this.#tabs.focus();
-        }
+        const at = document.activeElement;
+        const above = this.#above && !narrow.matches && this.#cannot === "" ? this.#above : null;
+        const order = [text, ...(above ? [() => this.#files.focus()] : []), () => this.#tabs.focus()];
+        const here = above?.contains(at) ? 1 : this.#terminals.contains(at) ? order.length - 1 : 0;
+        order[(here + (e.shiftKey ? order.length - 1 : 1)) % order.length]!();
       },
       { capture: true },
     );

@@ -2,7 +2,7 @@
 // failed, ended.
 
 export interface PhaseView {
-  kind: "starting" | "waiting" | "failed" | "ended" | "unreachable";
+  kind: "starting" | "waiting" | "failed" | "ended" | "unreachable" | "cannot";
   title: string;
   text: string;
   /** When it began (performance.now()), to show how long it has taken. */

@@ -33,6 +33,34 @@ export interface State {
   done: number;
   total: number;
   images?: Record<string, string>;
+  /** Address of the previews, with the word PORT where the port belongs. */
+  preview?: string;
+}
+
+export interface Answer {
+  picked?: number[];
+  text?: string;
+}
+
+/** A file or folder in a sandbox. */
+export interface Entry {
+  name: string;
+  path: string;
+  dir: boolean;
+  size: number;
+  mtime: string | number;
+}
+
+export interface Listing {
+  dir: string;
+  entries: Entry[] | null;
+  more: boolean;
+}
+
+export interface FileText {
+  path: string;
+  text: string;
+  version: string;
 }
 
 export interface ResultEvent extends CheckState {
@@ -48,7 +76,12 @@ export interface Notice {
 
 /** The server said no; message is a sentence for the learner. */
 export class Refusal extends Error {
-  constructor(readonly status: number, message: string) {
+  constructor(
+    readonly status: number,
+    message: string,
+    /** Of the file as it is now, when somebody else changed it (409). */
+    readonly version?: string,
+  ) {
     super(message);
   }
 }
@@ -60,30 +93,43 @@ export class Unreachable extends Error {
   }
 }
 
-async function call<T>(method: "GET" | "POST", path: string): Promise<T> {
+interface Options {
+  /** Sent as JSON. */
+  body?: unknown;
+  /** The request goes on when the page is left. */
+  keepalive?: boolean;
+}
+
+async function call<T>(method: "GET" | "POST" | "PUT", path: string, o: Options = {}): Promise<T> {
   let r: Response;
   try {
     r = await fetch(path, {
       method,
-      headers: method === "POST" ? { "X-Berth": "1" } : {},
+      headers: {
+        ...(method === "GET" ? {} : { "X-Berth": "1" }),
+        ...(o.body === undefined ? {} : { "Content-Type": "application/json" }),
+      },
+      body: o.body === undefined ? null : JSON.stringify(o.body),
+      keepalive: o.keepalive ?? false,
       signal: AbortSignal.timeout(60_000),
     });
   } catch {
     throw new Unreachable();
   }
   if (!r.ok) {
-    let say = "";
+    let said: { error?: string; version?: string } = {};
     try {
-      say = ((await r.json()) as { error?: string }).error ?? "";
+      said = (await r.json()) as typeof said;
     } catch {
       // Not from our server: a proxy on the way, most likely.
     }
-    throw new Refusal(r.status, say || `The server answered with status ${r.status}.`);
+    throw new Refusal(r.status, said.error || `The server answered with status ${r.status}.`, said.version);
   }
   return (r.status === 204 ? undefined : await r.json()) as T;
 }
 
 const path = (...parts: (string | number)[]) => "/" + parts.map((p) => encodeURIComponent(p)).join("/");
+const query = (q: Record<string, string>, host: number) => "?" + new URLSearchParams(host > 1 ? { ...q, host: String(host) } : q).toString();
 const each = (id: string) => id.split("/"); // ids of checks and files are "step/n"
 
 export const api = {
@@ -98,6 +144,15 @@ export const api = {
   solution: (id: string, step: string) => call<{ html: string }>("GET", path("api", "sessions", id, "solution", step)),
   hint: (id: string, step: string, n: number) =>
     call<{ html: string; more: boolean }>("GET", path("api", "sessions", id, "hints", step, n)),
+  arrive: (id: string, part: string) => call<void>("POST", path("api", "sessions", id, "arrivals", part), { keepalive: true }),
+  answer: (id: string, check: string, answer: Answer) =>
+    call<Result>("POST", path("api", "sessions", id, "answers", ...each(check)), { body: answer }),
+  list: (id: string, dir: string, host: number) => call<Listing>("GET", path("api", "sessions", id, "files") + query({ dir }, host)),
+  read: (id: string, file: string, host: number) => call<FileText>("GET", path("api", "sessions", id, "file") + query({ path: file }, host)),
+  write: (id: string, file: string, host: number, text: string, was: string) =>
+    call<{ version: string }>("PUT", path("api", "sessions", id, "file") + query({ path: file }, host), { body: { text, was } }),
+  /** Address of the events that say that a lesson's files were read again. */
+  changes: (lab: string) => path("api", "labs", lab, "changes"),
   /** Address of a terminal's WebSocket. */
   terminal(id: string, name: string, from: number, rows: number, cols: number): string {
     const u = new URL(path("api", "sessions", id, "terminals", name), location.href);

@@ -3,7 +3,7 @@
 // on the page moves unless the learner asked for it.
 
 import { announce, notice } from "./notice";
-import { api, type CheckState, type Refusal, type ResultEvent, type State } from "./session";
+import { api, type CheckState, type Refusal, type Result, type ResultEvent, type State } from "./session";
 
 /** How a check looks to the learner. */
 export interface CheckLook {
@@ -53,6 +53,12 @@ export function look(c: CheckState | undefined, acted: boolean): CheckLook {
   return { status: "pending", label: "not done yet", ...quiet };
 }
 
+/** A question's check is done or not; there is nothing to see in a sandbox. */
+export function answerLook(c: CheckState | undefined): CheckLook {
+  const passed = c?.passed === true;
+  return { status: passed ? "passed" : "pending", label: passed ? "done" : "not answered yet", line: "", expected: "", seen: "" };
+}
+
 /** Shows a sentence whose `code` stands between backticks. */
 function words(el: HTMLElement, text: string): void {
   const parts = text.split("`");
@@ -85,9 +91,7 @@ export class Steps {
     /** Every step that counts is done. */
     private readonly finished: (news: boolean) => void,
   ) {
-    for (const li of text.querySelectorAll<HTMLElement>(".check")) {
-      this.#prepare(li);
-    }
+    this.adopt();
     text.addEventListener("click", (e) => {
       const t = e.target as Element;
       const why = t.closest<HTMLElement>("button.why");
@@ -102,6 +106,81 @@ export class Steps {
         void this.#solution(b);
       }
     });
+  }
+
+  /** Prepares text that is new on the page, and shows what is known there. */
+  adopt(): void {
+    for (const li of this.text.querySelectorAll<HTMLElement>(".check:not([data-prepared])")) {
+      this.#prepare(li);
+      this.#draw(li);
+    }
+    // Questions are answered in the text: without other checks there is
+    // nothing to check now.
+    for (const b of this.text.querySelectorAll<HTMLElement>(".check-button")) {
+      b.hidden = this.#askable(b.dataset["step"] ?? "").length === 0;
+    }
+    for (const [id, done] of this.#done) {
+      this.#step(id, done, false);
+    }
+    this.#label();
+    if (!this.#fresh) {
+      this.#count(false);
+    }
+  }
+
+  /** Called whenever a check or a step may have changed. */
+  changed: (() => void) | undefined;
+
+  get checks(): ReadonlyMap<string, CheckState> {
+    return this.#checks;
+  }
+
+  /** Whether a step is done; null for one that asks for nothing. */
+  isDone(step: string): boolean | null {
+    const d = this.#section(step)?.dataset["done"];
+    return d === undefined ? null : d === "true";
+  }
+
+  /** Names of the checks of a step that are not done and count. */
+  missing(step: string): string[] {
+    return [...(this.#section(step)?.querySelectorAll<HTMLElement>(".check:not(.optional)") ?? [])]
+      .filter((li) => !this.#checks.get(li.dataset["check"] ?? "")?.passed)
+      .map((li) => li.querySelector(".check-name")?.textContent?.trim() ?? "");
+  }
+
+  /** What the server said of one check, in answer to us. */
+  take(r: Result): void {
+    const before = this.#checks.get(r.check);
+    this.#checks.set(r.check, { passed: before?.passed || r.status === "passed", now: r });
+    const li = this.#li(r.check);
+    if (li) {
+      this.#draw(li);
+    }
+    this.changed?.();
+  }
+
+  /** Has the checks of a step made now, those that can be. */
+  async evaluate(step: string): Promise<Result[]> {
+    const results = await Promise.all(this.#askable(step).map((id) => api.check(this.session(), id)));
+    for (const r of results) {
+      const before = this.#checks.get(r.check);
+      this.#checks.set(r.check, { passed: before?.passed || r.status === "passed", now: r });
+    }
+    const section = this.#section(step);
+    if (section?.dataset["done"] === "false" && this.missing(step).length === 0) {
+      this.#step(step, true, true);
+      this.#count(true);
+    }
+    this.#speak(step);
+    this.changed?.();
+    return results;
+  }
+
+  /** Ids of a step's checks that are no questions. */
+  #askable(step: string): string[] {
+    return [...(this.#section(step)?.querySelectorAll<HTMLElement>(".check") ?? [])]
+      .filter((li) => li.dataset["quiz"] === undefined)
+      .map((li) => li.dataset["check"] ?? "");
   }
 
   /** Takes over everything that the server says. */
@@ -126,6 +205,7 @@ export class Steps {
     this.#count(!this.#fresh);
     this.#fresh = false;
     this.ready(s.phase === "ready");
+    this.changed?.();
   }
 
   /** Forgets what belonged to an earlier session. */
@@ -157,6 +237,7 @@ export class Steps {
       this.#step(r.step, r.stepDone, true);
       this.#count(true);
     }
+    this.changed?.();
   }
 
   /** The learner did something in a step: from now on it says what is missing. */
@@ -187,6 +268,11 @@ export class Steps {
   }
 
   #prepare(li: HTMLElement): void {
+    li.dataset["prepared"] = "true";
+    const quiz = this.text.querySelector(`form.quiz[data-quiz="${CSS.escape(li.dataset["check"] ?? "")}"]`);
+    if (quiz) {
+      li.dataset["quiz"] = "true";
+    }
     const detail = li.querySelector<HTMLElement>(".check-detail");
     if (!detail) {
       return;
@@ -209,7 +295,9 @@ export class Steps {
   #draw(li: HTMLElement): void {
     const id = li.dataset["check"] ?? "";
     const step = li.closest<HTMLElement>("section.step")?.dataset["step"] ?? "";
-    const l = look(this.#checks.get(id), this.#acted.has(step));
+    const quiz = li.dataset["quiz"] !== undefined;
+    // What is wrong with an answer is said beside the question.
+    const l = quiz ? answerLook(this.#checks.get(id)) : look(this.#checks.get(id), this.#acted.has(step));
     li.dataset["status"] = l.status;
     li.dataset["now"] = l.label === "done before" ? "failed" : "";
     li.querySelector(".mark")?.setAttribute("aria-label", l.label);
@@ -286,16 +374,9 @@ export class Steps {
   }
 
   async #check(b: HTMLButtonElement): Promise<void> {
-    const step = b.dataset["step"] ?? "";
-    const lis = [...(this.#section(step)?.querySelectorAll<HTMLElement>(".check") ?? [])];
     b.setAttribute("aria-busy", "true");
     try {
-      const results = await Promise.all(lis.map((li) => api.check(this.session(), li.dataset["check"] ?? "")));
-      for (const r of results) {
-        const before = this.#checks.get(r.check);
-        this.#checks.set(r.check, { passed: before?.passed || r.status === "passed", now: r });
-      }
-      this.#speak(step);
+      const results = await this.evaluate(b.dataset["step"] ?? "");
       const hold = results.filter((r) => r.status === "passed").length;
       announce(hold === results.length ? "All checks of this step hold." : `${hold} of ${results.length} checks hold.`);
     } catch (err) {

@@ -1,8 +1,15 @@
-// The terminals of a session: one tab each, a screen and a line behind it.
+// The tabs beside the text: the terminals of a session, each with a screen and
+// a line behind it, and sheets that show something else.
 
+import { startAddMenu } from "./menu";
 import { notice } from "./notice";
+import { hostName, splitTerminal, terminalTitle, type PageTab, type TerminalTab } from "./page";
+import { previewName, Preview } from "./preview";
 import type { Size } from "./protocol";
+import type { Way } from "./blocks";
+import { caret } from "./keys";
 import { api } from "./session";
+import type { Sheet } from "./sheet";
 import { Line, type LineState } from "./socket";
 import { recall, remember } from "./store";
 import { Screen, type Look } from "./terminal";
@@ -20,15 +27,20 @@ export interface TabsEvents {
 interface Memory {
   session: string;
   tab: string;
+  /** Previews that the learner opened. */
+  ports?: { port: number; host: number; path: string }[];
   /** By terminal: offset up to which output was drawn here, and questions of programs answered. */
   drawn: Record<string, number>;
 }
 
 const maxTabs = 8;
+const maxPreviews = 8;
 const look0 = (): Look => ({ fontSize: matchMedia("(max-width: 899.98px)").matches ? 13 : 14, screenReader: false });
 
 export class Tabs {
   readonly #panes = new Map<string, Pane>();
+  readonly #sheets = new Map<string, Sheet>();
+  readonly #titles = new Map<string, string>();
   readonly #list: HTMLElement;
   readonly #add: HTMLButtonElement;
   readonly #screen: HTMLElement;
@@ -38,23 +50,34 @@ export class Tabs {
   readonly #retry: HTMLButtonElement;
   #session = "";
   #memory: Memory = { session: "", tab: "1", drawn: {} };
-  #selected: Pane | null = null;
+  #selected: Pane | Sheet | null = null;
+  #terminal: Pane | null = null; // the one that was selected last
+  #previews = ""; // State.preview
   #look: Look = { ...look0(), ...recall<Partial<Look>>("look", {}) };
   #save: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(root: HTMLElement, private readonly lab: string, private readonly on: TabsEvents) {
+  constructor(
+    root: HTMLElement,
+    private readonly lab: string,
+    private readonly terminals: readonly TerminalTab[],
+    private readonly hosts: number,
+    private readonly on: TabsEvents,
+  ) {
     this.#list = root.querySelector<HTMLElement>("[role=tablist]")!;
     this.#screen = root.querySelector<HTMLElement>(".screen")!;
     this.#status = root.querySelector<HTMLElement>(".status")!;
+    for (const t of terminals) {
+      if (t.title) {
+        this.#titles.set(t.name, t.title);
+      }
+    }
 
-    this.#add = document.createElement("button");
-    this.#add.type = "button";
-    this.#add.className = "icon add";
-    this.#add.setAttribute("aria-label", "New terminal");
-    this.#add.title = "New terminal";
-    this.#add.hidden = true;
-    this.#add.addEventListener("click", () => this.select(this.#unused(), true));
-    this.#list.after(this.#add);
+    this.#add = startAddMenu(this.#list, hosts, {
+      terminal: (host) => this.select(this.#unused(host), true),
+      port: (port, host) => this.preview({ port, host, path: "" }, true),
+      canPreview: () => this.#previews !== "",
+      full: () => this.#panes.size >= maxTabs,
+    });
     this.#list.addEventListener("keydown", (e) => this.#keys(e));
 
     this.#hint = document.createElement("span");
@@ -86,7 +109,15 @@ export class Tabs {
     this.#memory = m?.session === session && m.drawn ? m : { session, tab: "1", drawn: {} };
     this.#add.hidden = false;
     this.#pane("1");
-    this.select(this.#memory.tab, false);
+    for (let host = 2; host <= this.hosts; host++) {
+      this.#pane(`1@${host}`);
+    }
+    this.terminals.slice(0, maxTabs).forEach((t) => this.#pane(t.name));
+    for (const p of this.#memory.ports?.slice(0, maxPreviews) ?? []) {
+      this.preview(p, false);
+    }
+    const last = this.#memory.tab;
+    this.select(last.startsWith("=") && !this.#sheets.has(last) ? "1" : last, false);
     let names: string[] = [];
     try {
       names = (await api.terminals(session)) ?? [];
@@ -104,6 +135,8 @@ export class Tabs {
     for (const p of this.#panes.values()) {
       p.line?.close();
     }
+    this.#remember();
+    this.previews("");
     this.#session = "";
     this.#add.hidden = true;
     this.#help();
@@ -116,42 +149,184 @@ export class Tabs {
       p.dispose();
     }
     this.#panes.clear();
-    this.#selected = null;
+    for (const s of [...this.#sheets.values()]) {
+      if (s.close) {
+        this.#drop(s);
+      }
+    }
+    this.#selected = this.#terminal = null;
     this.#session = "";
   }
 
-  /** Shows a terminal, making it if need be. */
+  /** Adds a sheet behind those there are. */
+  add(sheet: Sheet): void {
+    if (this.#sheets.has(sheet.name)) {
+      return;
+    }
+    sheet.panel.hidden = true;
+    this.#sheets.set(sheet.name, sheet);
+    this.#screen.append(sheet.panel);
+    sheet.tab.onclick = () => this.select(sheet.name, true);
+    sheet.tab.onauxclick = (e) => e.button === 1 && sheet.close && this.remove(sheet.name);
+    this.#order();
+  }
+
+  /** Takes a sheet out of the tabs without closing it. */
+  take(name: string): void {
+    const sheet = this.#sheets.get(name);
+    if (!sheet) {
+      return;
+    }
+    this.#sheets.delete(name);
+    sheet.tab.remove();
+    sheet.panel.remove();
+    if (this.#selected === sheet) {
+      this.#selected = null;
+      if (this.#session !== "") {
+        this.select(this.#terminal?.name ?? "1", false);
+      }
+    }
+  }
+
+  has(sheet: string): boolean {
+    return this.#sheets.has(sheet);
+  }
+
+  /** The pages that the lesson wants beside its terminals. */
+  lessonTabs(tabs: readonly PageTab[]): void {
+    for (const t of tabs.slice(0, maxPreviews)) {
+      if (t.port) {
+        this.preview({ port: t.port, host: t.host || 1, path: t.path ?? "" }, false, t.title || `:${t.port}`);
+      } else if (t.url && /^https?:/i.test(t.url)) {
+        const a = document.createElement("a");
+        a.className = "tab-link";
+        a.href = t.url;
+        a.target = "_blank";
+        a.rel = "noopener";
+        a.textContent = t.title || new URL(t.url).host;
+        a.title = `${t.url} (in a new window)`;
+        this.#add.after(a);
+      }
+    }
+  }
+
+  get canPreview(): boolean {
+    return this.#previews !== "";
+  }
+
+  /** Takes a sheet away, and shows a terminal if it was in view. */
+  remove(name: string): void {
+    const sheet = this.#sheets.get(name);
+    if (!sheet) {
+      return;
+    }
+    const inView = this.#selected === sheet;
+    this.#drop(sheet);
+    if (this.#memory.ports) {
+      this.#memory.ports = this.#memory.ports.filter((p) => previewName(p) !== name);
+    }
+    if (inView) {
+      this.#selected = null;
+      if (this.#session !== "") {
+        this.select(this.#terminal?.name ?? "1", true);
+      }
+    }
+    this.#remember();
+  }
+
+  #drop(sheet: Sheet): void {
+    this.#sheets.delete(sheet.name);
+    sheet.close?.();
+    sheet.tab.remove();
+    sheet.panel.remove();
+  }
+
+  /** Whether this terminal or sheet is in view. */
+  shows(name: string): boolean {
+    return this.#selected?.name === name;
+  }
+
+  /** Says where previews are: the session's State.preview, or "" while there are none. */
+  previews(address: string): void {
+    if (address === this.#previews) {
+      return;
+    }
+    this.#previews = address;
+    for (const s of this.#sheets.values()) {
+      if (s instanceof Preview) {
+        s.at(address);
+        if (s === this.#selected) {
+          s.show();
+        }
+      }
+    }
+  }
+
+  /** Shows a port of a sandbox. Title is for a tab that stays. */
+  preview(to: { port: number; host: number; path: string }, select: boolean, title = ""): void {
+    const name = previewName(to);
+    const known = this.#sheets.get(name);
+    if (known instanceof Preview) {
+      if (to.path) {
+        known.go(to.path);
+      }
+    } else {
+      const close = title === "" ? () => this.remove(name) : undefined;
+      const p = new Preview(to, title || `${to.host > 1 ? `${hostName(to.host)} ` : ""}:${to.port}`, close);
+      p.at(this.#previews);
+      this.add(p);
+      if (close && this.#session !== "" && !this.#memory.ports?.some((m) => previewName(m) === name)) {
+        this.#memory.ports = [...(this.#memory.ports ?? []), to].slice(-maxPreviews);
+      }
+    }
+    if (select) {
+      this.select(name, true);
+    }
+  }
+
+  /** Shows a terminal, making it if need be, or a sheet. */
   select(name: string, focus: boolean): void {
-    const pane = this.#pane(name);
-    if (pane !== this.#selected) {
-      this.#selected = pane;
-      for (const p of this.#panes.values()) {
-        const here = p === pane;
+    const to = this.#sheets.get(name) ?? this.#pane(name);
+    if (to !== this.#selected) {
+      this.#selected = to;
+      for (const p of [...this.#panes.values(), ...this.#sheets.values()]) {
+        const here = p === to;
         p.tab.setAttribute("aria-selected", String(here));
         p.tab.tabIndex = here ? 0 : -1;
         p.panel.hidden = !here;
       }
-      if (this.#session !== "") {
-        pane.show(this.#look);
+      to.tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (to instanceof Pane) {
+        this.#terminal = to;
+        if (this.#session !== "") {
+          to.show(this.#look);
+        }
+      } else {
+        to.show();
       }
       this.#memory.tab = name;
       this.#remember();
       this.#help();
-      this.on.line(pane.line?.state ?? null);
+      this.on.line(this.#line()?.state ?? null);
     }
     if (focus) {
-      pane.screen?.focus();
+      to instanceof Pane ? to.screen?.focus() : to.focus();
     }
   }
 
+  /** The line of the terminal in view, or of the last one that was. */
+  #line(): Line | null {
+    return this.#terminal?.line ?? null;
+  }
+
   /** Types code into a terminal, as a click on a command does. False: it was not sent. */
-  async run(name: string, id: string, code: string, interrupt: boolean): Promise<boolean> {
+  async run(name: string, id: string, code: string, way: Way, interrupt: boolean): Promise<boolean> {
     if (this.#session === "") {
       return false;
     }
     const fresh = !this.#panes.has(name) || !this.#panes.get(name)!.line;
     this.select(name, !matchMedia("(hover: none)").matches);
-    const pane = this.#selected!;
+    const pane = this.#terminal!;
     if (fresh) {
       await pane.settled();
     }
@@ -161,11 +336,11 @@ export class Tabs {
       }
       await new Promise((r) => setTimeout(r, 250)); // for the program to end and the prompt to come
     }
-    return pane.command(id, (s) => s.keys(code));
+    return pane.command(id, (s) => (way === "keys" ? caret(code) : s.keys(code, way === "line")));
   }
 
   focus(): void {
-    this.#selected?.screen?.focus();
+    this.#selected instanceof Pane ? this.#selected.screen?.focus() : this.#selected?.focus();
   }
 
   wake(): void {
@@ -191,7 +366,7 @@ export class Tabs {
   }
 
   fit(): void {
-    this.#selected?.screen?.fit();
+    this.#terminal?.screen?.fit();
   }
 
   get look(): Look {
@@ -206,11 +381,28 @@ export class Tabs {
     }
   }
 
-  #unused(): string {
+  #unused(host: number): string {
     for (let i = 1; ; i++) {
-      if (!this.#panes.has(String(i))) {
-        return String(i);
+      const name = host > 1 ? `${i}@${host}` : String(i);
+      if (!this.#panes.has(name)) {
+        return name;
       }
+    }
+  }
+
+  // Terminals by machine and name, whatever order they were opened in, and
+  // sheets behind them.
+  #order(): void {
+    const key = (p: Pane) => {
+      const { inside, host } = splitTerminal(p.name);
+      return `${host} ${inside}`;
+    };
+    const panes = [...this.#panes.values()].sort((a, b) => key(a).localeCompare(key(b), "en", { numeric: true }));
+    const tabs = [...panes, ...this.#sheets.values()].map((p) => p.tab);
+    const focused = document.activeElement;
+    tabs.forEach((t, i) => this.#list.children[i] !== t && this.#list.insertBefore(t, this.#list.children[i] ?? null));
+    if (focused instanceof HTMLElement && focused !== document.activeElement && this.#list.contains(focused)) {
+      focused.focus();
     }
   }
 
@@ -220,17 +412,18 @@ export class Tabs {
       return known;
     }
     const session = this.#session;
-    const pane = new Pane(name, session, this.#memory.drawn[name], {
+    const title = this.#titles.get(name) ?? terminalTitle(name, this.hosts);
+    const pane = new Pane(name, title, session, this.#memory.drawn[name], {
       line: (s) => {
         if (s.kind === "closed" && s.code !== 1000) {
           this.on.gone();
         }
-        if (pane === this.#selected) {
+        if (pane === this.#terminal) {
           this.#help();
           this.on.line(s);
         }
       },
-      latency: (ms) => pane === this.#selected && this.on.latency(ms),
+      latency: (ms) => pane === this.#terminal && this.on.latency(ms),
       typed: () => this.on.typed(),
       drawn: (offset) => {
         this.#memory.drawn[name] = offset;
@@ -240,11 +433,8 @@ export class Tabs {
     });
     pane.tab.addEventListener("click", () => this.select(name, true));
     this.#panes.set(name, pane);
-    // In the order of their names, whatever order they were opened in.
-    const order = [...this.#panes.values()].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-    this.#list.replaceChildren(...order.map((p) => p.tab));
+    this.#order();
     this.#screen.append(pane.panel);
-    this.#add.disabled = this.#panes.size >= maxTabs;
     return pane;
   }
 
@@ -262,11 +452,17 @@ export class Tabs {
       e.preventDefault();
       tabs[i]!.focus();
       this.select(tabs[i]!.dataset["name"]!, false);
+    } else if (at >= 0 && e.key === "Delete") {
+      const sheet = this.#sheets.get(tabs[at]!.dataset["name"]!);
+      if (sheet?.close) {
+        e.preventDefault();
+        this.remove(sheet.name);
+      }
     }
   }
 
   #help(): void {
-    const s = this.#session === "" ? null : this.#selected?.line?.state;
+    const s = this.#session === "" ? null : this.#line()?.state;
     let text = "";
     let bad = false;
     if (s?.kind === "waiting" || s?.kind === "stalled") {
@@ -280,7 +476,7 @@ export class Tabs {
               ? "Connection lost. What you type is not sent."
               : "You are offline. What you type is not sent.";
     } else if (s) {
-      text = this.#selected?.mayType === false ? "Read only." : "";
+      text = this.#terminal?.mayType === false ? "Read only." : "";
     }
     this.#status.dataset["bad"] = String(bad);
     this.#retry.hidden = !bad || s?.kind !== "waiting";
@@ -335,6 +531,7 @@ class Pane {
 
   constructor(
     readonly name: string,
+    title: string,
     private readonly session: string,
     drawn: number | undefined,
     private readonly on: PaneEvents,
@@ -348,7 +545,7 @@ class Pane {
     this.tab.setAttribute("aria-controls", `panel-${name}`);
     this.tab.setAttribute("aria-selected", "false");
     this.tab.tabIndex = -1;
-    this.tab.textContent = `Terminal ${name}`;
+    this.tab.textContent = title;
     this.panel = document.createElement("div");
     this.panel.id = `panel-${name}`;
     this.panel.className = "panel";
@@ -364,7 +561,7 @@ class Pane {
       this.screen.fit();
       return;
     }
-    const screen = new Screen(this.panel, this.name, "terminal-help", look, {
+    const screen = new Screen(this.panel, this.tab.textContent ?? this.name, "terminal-help", look, {
       input: (bytes) => this.#input(bytes),
       resize: (size) => this.#resize(size),
       drawn: (offset) => this.#ack(offset),

@@ -84,7 +84,7 @@ export class Screen {
     this.#term.loadAddon(new WebLinksAddon((_, uri) => window.open(uri, "_blank", "noopener")));
     this.#muteable();
     this.#term.open(this.element);
-    this.#term.textarea?.setAttribute("aria-label", `Terminal ${name}`);
+    this.#term.textarea?.setAttribute("aria-label", /terminal/i.test(name) ? name : `Terminal ${name}`);
     this.#term.textarea?.setAttribute("aria-describedby", describedBy);
 
     this.#term.onData((s) => on.input(utf8.encode(s)));
@@ -144,12 +144,15 @@ export class Screen {
     this.#term.paste(text);
   }
 
-  /** The bytes that run code here: several lines go in as one paste where the shell allows it. */
-  keys(code: string): Uint8Array {
+  /**
+   * The bytes that type code here, and Enter behind it if it is to run: several
+   * lines go in as one paste where the shell allows it.
+   */
+  keys(code: string, enter: boolean): Uint8Array {
     const text = code.replace(/\r?\n/g, "\r");
     const paste = text.includes("\r") && this.#term.modes.bracketedPasteMode;
     this.#term.scrollToBottom();
-    return utf8.encode(paste ? `\x1b[200~${text}\x1b[201~\r` : `${text}\r`);
+    return utf8.encode((paste ? `\x1b[200~${text}\x1b[201~` : text) + (enter ? "\r" : ""));
   }
 
   look(l: Look): void {

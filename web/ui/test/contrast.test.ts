@@ -41,7 +41,13 @@ const text: [string, string][] = [
   ["muted", "term-bg"],
   ["term-fg", "term-selection"],
   ["term-bg", "term-cursor"],
-  ...["keyword", "string", "number", "name", "comment"].map((c): [string, string] => [`code-${c}`, "code-bg"]),
+  // In the lesson, and in the editor, where a line may be the one in hand or differ.
+  ...["code-bg", "term-bg", "panel"].flatMap((b): [string, string][] =>
+    ["keyword", "string", "number", "name", "comment"].map((c) => [`code-${c}`, b]),
+  ),
+  ["accent", "term-bg"],
+  ["text", "term-bg"],
+  ["text", "term-selection"],
   // The two ends of the 16 colours are backgrounds more often than text.
   ...Array.from({ length: 15 }, (_, i): [string, string] => [`term-${i + 1}`, "term-bg"]),
 ];

@@ -152,6 +152,7 @@ describe("the lab, from end to end", { concurrency: 1 }, () => {
 
   test("a second terminal", async () => {
     await page.locator("button.add").click();
+    await page.locator("#add-menu .new-terminal").click();
     await page.waitForSelector("#panel-2[data-line=open]", { timeout: 20_000 });
     await prompt("its prompt", 20_000);
     await page.keyboard.type("tty\n");
@@ -195,6 +196,39 @@ describe("the lab, from end to end", { concurrency: 1 }, () => {
     assert.ok(await page.evaluate(() => document.querySelector("article.text")!.contains(document.activeElement)));
     await page.keyboard.press("F6");
     assert.equal(await page.evaluate(() => document.activeElement?.className), "xterm-helper-textarea");
+  });
+
+  test("the editor and the shell see the same files, and neither overwrites the other in silence", async () => {
+    const line = (text: string) => async () => (await lines(page)).some((l) => l === text);
+    const type = async (text: string) => {
+      await page.locator("#tab-1").click();
+      await page.locator(".xterm-screen").first().click();
+      await page.keyboard.type(`${text}\n`);
+    };
+    await page.locator("#tab-files").click();
+    await page.waitForSelector(".tree-row");
+    await page.locator(".new-file-button").click();
+    await page.locator(".new-file input").fill("~/from-the-editor.sh");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".cm-content");
+    await page.keyboard.type("echo typed-$((40+2))");
+    await until("saved", async () => (await page.locator(".editor-said").textContent()) === "Saved");
+    await picture("07-editor");
+    await type("clear; bash ~/from-the-editor.sh");
+    await until("its output", line("typed-42"));
+    await type("echo 'echo from the shell' > ~/from-the-editor.sh; echo written-$((1+1))");
+    await until("written", line("written-2"));
+    await page.waitForTimeout(1100); // the editor does not look more than once in a second
+    await page.locator("#tab-files").click();
+    await until("the shell's text", async () => (await page.locator(".cm-content").textContent())?.includes("from the shell") === true);
+    await type("echo 'echo once more' > ~/from-the-editor.sh; echo written-$((2+2))");
+    await until("written", line("written-4"));
+    await page.locator("#tab-files").click();
+    await page.locator(".cm-content").click();
+    await page.keyboard.type("# mine\n");
+    await page.keyboard.press("Control+s");
+    await until("saved, or asked", async () => /Saved|Not saved/.test((await page.locator(".editor-said").textContent()) ?? ""));
+    await page.locator("#tab-1").click();
   });
 
   for (const scheme of ["light", "dark"] as const) {

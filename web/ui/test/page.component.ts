@@ -322,6 +322,7 @@ describe("the terminal", () => {
   test("several terminals, by mouse and by keyboard, remembered", async () => {
     await open();
     await page.locator("button.add").click();
+    await page.locator("#add-menu .new-terminal").click();
     await page.waitForSelector("#panel-2[data-line=open]");
     f.peer.terminal("2").print("two\r\n");
     await until("output", async () => (await lines(page))[0] === "two");

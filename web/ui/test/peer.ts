@@ -140,7 +140,7 @@ export class Peer {
   constructor(server: Server) {
     server.on("upgrade", (req, socket, head) => {
       const u = new URL(req.url ?? "/", "http://peer");
-      const name = /\/terminals\/([a-z0-9-]{1,16})$/.exec(u.pathname)?.[1];
+      const name = /\/terminals\/([a-z0-9-]{1,16}(@[2-9])?)$/.exec(decodeURIComponent(u.pathname))?.[1];
       if (this.down || !name) {
         socket.destroy();
         return;
