@@ -2,11 +2,12 @@
 # make test   set up and run every test
 # make bench  measure, and print each number beside its goal
 # make build  leave the one binary in bin/berth
+# make corpus DIR=…  what is understood in repositories of scenarios
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test bench build check-root check-tester check-tools packages test-packages images lint go-test ui-test clean
+.PHONY: run test bench build check-root check-tester check-tools packages test-packages images lint corpus go-test ui-test clean
 
 GO      ?= go
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
@@ -83,7 +84,7 @@ lint: web/dist/app.js
 # The whole program and the real sandboxes need the images; docker-20 is the
 # other engine that the lesson must hold on.
 go-test: web/dist/app.js test-packages build
-	bin/berth image build --state $(STATE) docker docker-20 redis
+	bin/berth image build --state $(STATE) docker docker-20 redis busybox
 	$(GO) test -race -p 1 -timeout 30m ./...
 
 ui-test: web/dist/app.js
@@ -91,6 +92,11 @@ ui-test: web/dist/app.js
 
 bench: images
 	$(GO) run ./cmd/bench -berth bin/berth -images $(STATE) -learners 100
+
+# DIR holds scenarios, or repositories of them.
+corpus: | check-tools
+	@[ -n "$(DIR)" ] || { echo "Say which folder: make corpus DIR=…"; exit 2; }
+	$(GO) run ./cmd/corpus $(DIR)
 
 clean:
 	rm -rf bin cmd/berth/inside/agent web/dist/*.js web/dist/*.css web/ui/node_modules

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
-	"os"
+	"io"
+	"log/slog"
 
 	"berth/runner/local"
 
@@ -15,21 +17,13 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Say what sandboxes need on this machine, and what is missing",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(c.logLevel)
-			if err != nil {
-				return err
-			}
-			if c.agent, err = os.Executable(); err != nil { // looking needs no files of ours
-				return err
-			}
-			cfg, err := c.local(log)
+		RunE: c.runs(func(ctx context.Context, log *slog.Logger, out io.Writer, _ []string) error {
+			cfg, err := c.looking(log)
 			if err != nil {
 				return err
 			}
 			missing := 0
-			out := cmd.OutOrStdout()
-			for _, f := range local.Check(cmd.Context(), cfg) {
+			for _, f := range local.Check(ctx, cfg) {
 				sign := "ok  "
 				switch {
 				case !f.OK && f.Optional:
@@ -43,7 +37,7 @@ func newDoctor() *cobra.Command {
 					fmt.Fprintf(out, "      %s\n", f.Fix)
 				}
 			}
-			for _, name := range []string{"docker", "redis"} {
+			for _, name := range []string{"docker", "redis", "busybox"} {
 				img, err := c.imageStore(log).Find(name)
 				if err != nil {
 					missing++
@@ -58,9 +52,9 @@ func newDoctor() *cobra.Command {
 			}
 			fmt.Fprintln(out, "\nNothing is missing: 'berth serve' can start.")
 			return nil
-		},
+		}),
 	}
 	c.placeFlags(cmd.Flags())
-	c.runnerFlags(cmd.Flags())
+	c.runnerFlags(cmd.Flags(), serverIdentity)
 	return cmd
 }

@@ -19,10 +19,13 @@ var floors = map[string]struct {
 }{
 	"labs":                 {},
 	"labs/markdown":        {ours: []string{"labs"}, home: []string{"github.com/yuin/goldmark", "github.com/alecthomas/chroma", "github.com/microcosm-cc/bluemonday"}},
+	"labs/katacoda":        {ours: []string{"labs", "labs/markdown"}},
+	"labs/jekyll":          {ours: []string{"labs", "labs/markdown"}},
+	"labs/rehearsal":       {ours: []string{"labs"}},
 	"labs/verify":          {ours: []string{"labs"}},
 	"labs/store":           {ours: []string{"labs"}, home: []string{"modernc.org/sqlite", "database/sql"}},
 	"runner":               {ours: []string{"labs", "runner/agent"}},
-	"runner/agent":         {ours: []string{"labs"}, home: []string{"github.com/creack/pty", "github.com/fsnotify/fsnotify"}},
+	"runner/agent":         {ours: []string{"labs"}, home: []string{"github.com/creack/pty"}},
 	"runner/local":         {ours: []string{"labs"}, home: []string{"github.com/vishvananda/netlink", "github.com/google/nftables", "github.com/containerd/go-runc", "github.com/opencontainers/runtime-spec"}},
 	"runner/image":         {ours: []string{"labs"}},
 	"runner/mirror":        {ours: []string{"labs"}},
@@ -32,6 +35,7 @@ var floors = map[string]struct {
 	"cmd/learner":          {ours: []string{"labs"}},
 	"cmd/agent":            {ours: []string{"runner/agent"}},
 	"cmd/bench":            {ours: []string{"*"}},
+	"cmd/corpus":           {ours: []string{"*"}},
 	"labs/store/storetest": {ours: []string{"labs"}},
 	"runner/runnertest":    {ours: []string{"labs"}},
 }
@@ -40,7 +44,8 @@ var floors = map[string]struct {
 var shared = map[string][]string{
 	"github.com/docker/docker":               {"labs/verify"},
 	"github.com/google/go-containerregistry": {"runner/image", "runner/mirror"},
-	"github.com/goccy/go-yaml":               {"labs/markdown", "runner/image"},
+	"github.com/goccy/go-yaml":               {"labs/markdown", "labs/katacoda", "labs/jekyll", "runner/image"},
+	"github.com/fsnotify/fsnotify":           {"runner/agent", "cmd/berth"}, // labs that are being written
 	"github.com/gorilla/websocket":           {"web", "cmd/learner"},        // the bench is a browser
 	"github.com/creack/pty":                  {"runner/agent", "cmd/bench"}, // and measures a bare pty beside it
 }

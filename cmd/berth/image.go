@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"text/tabwriter"
 
@@ -25,27 +28,23 @@ func newImageBuild() *cobra.Command {
 		Long: `Build sandbox images from their recipes and Debian's packages. Without names it
 builds what the shipped lessons need: the image "docker" and the stand-ins.
 What has been built already takes no time.`,
-		RunE: func(cmd *cobra.Command, names []string) error {
-			log, err := newLog(c.logLevel)
-			if err != nil {
-				return err
-			}
+		RunE: c.runs(func(ctx context.Context, log *slog.Logger, out io.Writer, names []string) error {
 			if len(names) == 0 {
-				names = []string{"docker", "redis"}
+				names = []string{"docker", "redis", "busybox"}
 			}
 			store := c.imageStore(log)
 			shown := newProgress(os.Stderr)
 			store.Progress = shown.step
 			for _, name := range names {
-				img, err := store.Build(cmd.Context(), name)
+				img, err := store.Build(ctx, name)
 				shown.end()
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is ready: %s, %s\n", img.Name, img.About, labs.Bytes(img.Size))
+				fmt.Fprintf(out, "%s is ready: %s, %s\n", img.Name, img.About, labs.Bytes(img.Size))
 			}
 			return nil
-		},
+		}),
 	}
 	c.placeFlags(cmd.Flags())
 	return cmd
@@ -57,26 +56,22 @@ func newImageList() *cobra.Command {
 		Use:   "list",
 		Short: "List the images that have been built",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(c.logLevel)
-			if err != nil {
-				return err
-			}
+		RunE: c.runs(func(_ context.Context, log *slog.Logger, out io.Writer, _ []string) error {
 			all, err := c.imageStore(log).List()
 			if err != nil {
 				return err
 			}
 			if len(all) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "No image has been built yet. 'berth image build' builds what the lessons need.")
+				fmt.Fprintln(out, "No image has been built yet. 'berth image build' builds what the lessons need.")
 				return nil
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+			w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tID\tKIND\tENGINE\tSIZE\tBUILT")
 			for _, i := range all {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", i.Name, i.ID, i.Kind, i.Engine, labs.Bytes(i.Size), i.Built.Format("2006-01-02 15:04"))
 			}
 			return w.Flush()
-		},
+		}),
 	}
 	c.placeFlags(cmd.Flags())
 	return cmd

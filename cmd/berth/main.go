@@ -46,6 +46,10 @@ func run(ctx context.Context, args []string) int {
 		return int(exit)
 	}
 	fmt.Fprintln(os.Stderr, "berth: "+say(err))
+	var u unable
+	if errors.As(err, &u) {
+		return 2
+	}
 	if cmd != nil && !parsed {
 		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return 2
@@ -57,6 +61,12 @@ func run(ctx context.Context, args []string) int {
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// unable is an error of a command that could not do what it was asked, where
+// exit status 1 says what it found.
+type unable struct{ error }
+
+func (u unable) Unwrap() error { return u.error }
 
 // say gives the sentence for whoever runs the command.
 func say(err error) string {
@@ -99,7 +109,7 @@ Every flag can also be given by the environment: --listen is BERTH_LISTEN.`,
 			return nil
 		},
 	}
-	root.AddCommand(newServe(), newDoctor(), newImage(), newMirror(), newPs(), newSweep(), newAgentHelp())
+	root.AddCommand(newServe(), newNew(), newLint(), newTest(), newImport(), newDoctor(), newImage(), newMirror(), newPs(), newSweep(), newShell(), newAgentHelp())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	visit(root, func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"text/tabwriter"
 
 	"berth/labs"
@@ -28,27 +31,23 @@ when its registry cannot be reached, and is never thrown away. A running server
 has it at once.`,
 		Example: "  berth mirror add redis:3.2.11-alpine\n  berth mirror add images.tar\n  berth mirror add ./layout --as example/app:1",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, sources []string) error {
-			log, err := newLog(c.logLevel)
-			if err != nil {
-				return err
-			}
+		RunE: c.runs(func(ctx context.Context, log *slog.Logger, out io.Writer, sources []string) error {
 			m, err := mirror.Open(mirror.Config{Dir: c.mirrorDir(), Upstream: c.upstream, Log: log})
 			if err != nil {
 				return err
 			}
 			defer m.Close()
 			for _, source := range sources {
-				images, err := m.Add(cmd.Context(), source, as)
+				images, err := m.Add(ctx, source, as)
 				if err != nil {
 					return fmt.Errorf("add %s: %w", source, err)
 				}
 				for _, i := range images {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s is in stock: %s\n", i.Ref, labs.Bytes(i.Size))
+					fmt.Fprintf(out, "%s is in stock: %s\n", i.Ref, labs.Bytes(i.Size))
 				}
 			}
 			return nil
-		},
+		}),
 	}
 	c.placeFlags(cmd.Flags())
 	cmd.Flags().StringVar(&c.upstream, "mirror-upstream", "", "registry that docker.io names are fetched from (default: Docker Hub)")
@@ -62,11 +61,7 @@ func newMirrorList() *cobra.Command {
 		Use:   "list",
 		Short: "List the images that can be had without a network",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(c.logLevel)
-			if err != nil {
-				return err
-			}
+		RunE: c.runs(func(_ context.Context, log *slog.Logger, out io.Writer, _ []string) error {
 			m, err := mirror.Open(mirror.Config{Dir: c.mirrorDir(), Upstream: "none", Log: log})
 			if err != nil {
 				return err
@@ -77,10 +72,10 @@ func newMirrorList() *cobra.Command {
 				return err
 			}
 			if len(images) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "The mirror holds no images yet. 'berth mirror add redis:3.2.11-alpine' fetches one; a running server fetches those that its labs name.")
+				fmt.Fprintln(out, "The mirror holds no images yet. 'berth mirror add redis:3.2.11-alpine' fetches one; a running server fetches those that its labs name.")
 				return nil
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+			w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "IMAGE\tFROM\tSIZE\tWHOLE\tSINCE")
 			for _, i := range images {
 				whole := "yes"
@@ -90,7 +85,7 @@ func newMirrorList() *cobra.Command {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", i.Ref, i.Source, labs.Bytes(i.Size), whole, i.At.Format("2006-01-02 15:04"))
 			}
 			return w.Flush()
-		},
+		}),
 	}
 	c.placeFlags(cmd.Flags())
 	return cmd

@@ -102,13 +102,20 @@ func (p *program) own() []string {
 
 // run runs another berth command to its end.
 func (p *program) run(command string, args ...string) (string, error) {
-	dir, err := built()
+	return p.runIn("", command, args...)
+}
+
+// runIn runs a command of the program in a directory.
+func (p *program) runIn(dir, command string, args ...string) (string, error) {
+	at, err := built()
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, filepath.Join(dir, "berth"), append(strings.Fields(command), args...)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, filepath.Join(at, "berth"), append(strings.Fields(command), args...)...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
-	"os"
+	"io"
+	"log/slog"
 	"text/tabwriter"
 	"time"
 
@@ -20,15 +22,8 @@ func newPs() *cobra.Command {
 		Use:   "ps",
 		Short: "List the sandboxes that run on this machine, and what they use",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(c.logLevel)
-			if err != nil {
-				return err
-			}
-			if c.agent, err = os.Executable(); err != nil { // looking needs no files of ours
-				return err
-			}
-			cfg, err := c.local(log)
+		RunE: c.runs(func(_ context.Context, log *slog.Logger, out io.Writer, _ []string) error {
+			cfg, err := c.looking(log)
 			if err != nil {
 				return err
 			}
@@ -36,7 +31,6 @@ func newPs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
 			if asJSON {
 				return json.NewEncoder(out).Encode(all)
 			}
@@ -52,10 +46,10 @@ func newPs() *cobra.Command {
 					labs.Bytes(u.Memory), labs.Bytes(u.Limits.Memory), labs.Bytes(u.Disk), labs.Bytes(u.Limits.Disk), u.Processes, u.Limits.Processes, u.CPU.Round(10*time.Millisecond))
 			}
 			return w.Flush()
-		},
+		}),
 	}
 	c.placeFlags(cmd.Flags())
-	c.runnerFlags(cmd.Flags())
+	c.runnerFlags(cmd.Flags(), serverIdentity)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

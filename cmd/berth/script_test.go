@@ -26,9 +26,10 @@ import (
 // TestScripts tells stories of the whole program: testdata/script/*.txtar.
 // Every script has a server of its own. Its commands:
 //
-//	serve [FLAG…]        start the server; again after stop or kill; ! serve:
+//	serve [FLAG…]        start the server; again after it stopped or died; ! serve:
 //	                     it says why not on stderr, and the flags are forgotten
-//	stop, kill           end it as an operator does, or as a crash does
+//	server-stops         end it as an operator does
+//	server-dies          end it as a crash does (stop and kill are testscript's own)
 //	as NAME              go on as this learner, who keeps a cookie and terminals
 //	open LAB             open a lab, and wait until its sandbox is ready
 //	type TERMINAL TEXT   type a line
@@ -39,10 +40,14 @@ import (
 //	crash                end the first process of every sandbox
 //	empty                wait until no sandbox is left
 //	disk DIR OPTIONS     put another, empty disk at DIR: "ro" or "size=64k"
-//	call METHOD PATH     call the API; SESSION in the path is the own session's
+//	call METHOD PATH [BODY]
+//	                     call the API; SESSION in the path is the own session's
 //	                     id, SESSION:NAME that of another; ! call: it is refused
 //	get PATH             get a page; ! get: it is refused
-//	berth COMMAND…       run another command of the program
+//	edit LAB PROGRAM…    have a program of the machine edit the lab's files in $WORK,
+//	                     and wait until the page is told; stdout is its mistakes
+//	berth COMMAND…       run another command of the program, in $WORK; stderr is
+//	                     its exit status when that is not 0
 //
 // stdout and stderr are those of the last call, get, serve or berth. STATE in
 // the environment is the state directory, ADDRESS in berth's arguments where
@@ -60,10 +65,11 @@ func TestScripts(t *testing.T) {
 			t.Cleanup(func() { hush(); s.listeners.Wait() })
 			setup := func(e *testscript.Env) error { e.Setenv("STATE", s.p.state); return nil }
 			testscript.Run(t, testscript.Params{Files: []string{script}, RequireExplicitExec: true, Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"serve": told(s.serve), "stop": told(s.stop), "kill": told(s.kill),
+				"serve": told(s.serve), "server-stops": told(s.stop), "server-dies": told(s.kill),
 				"as": told(s.as), "open": told(s.open), "type": told(s.typeLine), "see": told(s.see),
 				"ticked": told(s.ticked), "phase": told(s.phase), "call": told(s.call), "get": told(s.get), "berth": told(s.berth),
 				"notice": told(s.notice), "crash": told(s.crash), "empty": told(s.empty), "disk": told(s.disk),
+				"edit": told(s.edit),
 			}})
 		})
 	}
@@ -130,8 +136,18 @@ func (s *story) serve(ts *testscript.TestScript, args []string) (err error) {
 	return s.p.begin()
 }
 
-func (s *story) stop(*testscript.TestScript, []string) error { s.p.stop(); return nil }
-func (s *story) kill(*testscript.TestScript, []string) error { s.p.kill(); return nil }
+func (s *story) stop(*testscript.TestScript, []string) error { return s.gone(s.p.stop) }
+func (s *story) kill(*testscript.TestScript, []string) error { return s.gone(s.p.kill) }
+
+// gone ends the server. What is written to a line that broke with it can be
+// lost without an error, so all terminals are attached anew.
+func (s *story) gone(end func()) error {
+	end()
+	for _, p := range s.learners {
+		clear(p.terms)
+	}
+	return nil
+}
 
 func (s *story) as(_ *testscript.TestScript, args []string) error {
 	if err := want(args, 1); err != nil {
@@ -175,6 +191,7 @@ func (s *story) open(_ *testscript.TestScript, args []string) error {
 	}
 	if p.session != st.Session {
 		p.session = st.Session
+		clear(p.terms) // they were of another session
 		begun := make(chan struct{})
 		s.listeners.Go(func() { p.listen(s.listening, st.Session, sync.OnceFunc(func() { close(begun) })) })
 		select { // from here on nothing is missed
@@ -292,6 +309,33 @@ func (s *story) disk(ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
+func (s *story) edit(ts *testscript.TestScript, args []string) error {
+	if len(args) < 2 {
+		return errors.New("which lab, and how?")
+	}
+	ctx, cancel := limited()
+	defer cancel()
+	events, err := follow(ctx, s.p.url, args[0])
+	if err != nil {
+		return err
+	}
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		return err
+	}
+	select {
+	case e, ok := <-events:
+		if !ok {
+			return errors.New("the stream of changes ended")
+		}
+		for _, m := range e.Mistakes {
+			fmt.Fprintln(ts.Stdout(), m.Error())
+		}
+		return nil
+	case <-ctx.Done():
+		return errors.New("the page was told nothing")
+	}
+}
+
 // terminal gives one of the learner's terminals, connecting again when the
 // server was restarted.
 func (s *story) terminal(name string, fresh bool) (*learner.Terminal, error) {
@@ -384,6 +428,10 @@ func (s *story) phase(_ *testscript.TestScript, args []string) error {
 }
 
 func (s *story) call(ts *testscript.TestScript, args []string) error {
+	body := ""
+	if len(args) == 3 {
+		args, body = args[:2], args[2]
+	}
 	if err := want(args, 2); err != nil {
 		return err
 	}
@@ -399,7 +447,7 @@ func (s *story) call(ts *testscript.TestScript, args []string) error {
 	ctx, cancel := limited()
 	defer cancel()
 	var out json.RawMessage
-	if err := p.Call(ctx, args[0], path, &out); err != nil {
+	if err := p.Send(ctx, args[0], path, body, &out); err != nil {
 		fmt.Fprintln(ts.Stderr(), err)
 		return err
 	}
@@ -446,10 +494,16 @@ func (s *story) berth(ts *testscript.TestScript, args []string) error {
 	}
 	words = min(words, len(args))
 	flags := []string{"--state", s.p.state, "--images", images}
-	if words == 1 && args[0] != "serve" {
+	switch {
+	case args[0] == "new" || args[0] == "import":
+		flags = nil
+	case words == 1 && args[0] != "serve" && args[0] != "lint":
 		flags = s.p.own()
 	}
-	out, err := s.p.run(strings.Join(args[:words], " "), append(flags, args[words:]...)...)
+	out, err := s.p.runIn(ts.Getenv("WORK"), strings.Join(args[:words], " "), append(flags, args[words:]...)...)
 	io.Copy(ts.Stdout(), bytes.NewBufferString(out))
+	if err != nil {
+		fmt.Fprintln(ts.Stderr(), err) // exit status 2
+	}
 	return err
 }

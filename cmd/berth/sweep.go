@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
 
 	"berth/runner/local"
 
@@ -17,25 +20,21 @@ func newSweep() *cobra.Command {
 any other: mounts, control groups, network interfaces, firewall rules, files.
 Images, the mirror and progress stay. A running server has to be stopped first.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(c.logLevel)
-			if err != nil {
-				return err
-			}
+		RunE: c.runs(func(ctx context.Context, log *slog.Logger, out io.Writer, _ []string) error {
 			if err := needRoot("Ending sandboxes and taking their mounts and firewall rules away needs root."); err != nil {
 				return err
 			}
-			cfg, err := c.local(log)
+			cfg, err := c.looking(log)
 			if err != nil {
 				return err
 			}
 			// Whatever --max the server had: as many as the addresses allow.
 			cfg.Max = min(4096, 1<<(32-cfg.Network.Bits())-3)
-			boxes, err := local.New(cmd.Context(), cfg)
+			boxes, err := local.New(ctx, cfg)
 			if err != nil {
 				return err
 			}
-			all, err := boxes.Adopt(cmd.Context())
+			all, err := boxes.Adopt(ctx)
 			for _, b := range all {
 				if derr := b.Destroy(); derr != nil && err == nil {
 					err = fmt.Errorf("end sandbox %s: %w", b.ID(), derr)
@@ -45,12 +44,12 @@ Images, the mirror and progress stay. A running server has to be stopped first.`
 				err = cerr
 			}
 			if err == nil {
-				fmt.Fprintf(cmd.OutOrStdout(), "%d sandbox%s ended; nothing is left.\n", len(all), map[bool]string{true: "", false: "es"}[len(all) == 1])
+				fmt.Fprintf(out, "%d sandbox%s ended; nothing is left.\n", len(all), map[bool]string{true: "", false: "es"}[len(all) == 1])
 			}
 			return err
-		},
+		}),
 	}
 	c.placeFlags(cmd.Flags())
-	c.runnerFlags(cmd.Flags())
+	c.runnerFlags(cmd.Flags(), serverIdentity)
 	return cmd
 }

@@ -47,7 +47,16 @@ func New(base string, dial func(context.Context, string, string) (net.Conn, erro
 
 // Call uses the JSON API; out may be nil.
 func (l *Learner) Call(ctx context.Context, method, path string, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, l.base.JoinPath(path).String(), nil)
+	return l.Send(ctx, method, path, "", out)
+}
+
+// Send is Call with a body in JSON.
+func (l *Learner) Send(ctx context.Context, method, path, body string, out any) error {
+	u, err := l.base.Parse(path)
+	if err != nil {
+		return fmt.Errorf("path %q: %w", path, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), strings.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -57,17 +66,17 @@ func (l *Learner) Call(ctx context.Context, method, path string, out any) error 
 		return err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
 	if err != nil {
 		return err
 	}
 	if res.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(body))
+		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(answer))
 	}
-	if out == nil {
+	if out == nil || res.StatusCode == http.StatusNoContent {
 		return nil
 	}
-	return json.Unmarshal(body, out)
+	return json.Unmarshal(answer, out)
 }
 
 // Open opens a lab and returns when its sandbox is ready.
