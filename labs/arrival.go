@@ -213,11 +213,21 @@ func (d *Desk) Arrive(ctx context.Context, learner, session, part string) error 
 			}
 			v.arrived[id] = true
 		}
+		v.reach(id)
 		if id == part {
 			break
 		}
 	}
 	return nil
+}
+
+// reach has the checks of a part count from now on.
+func (v *visit) reach(part string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.reached != nil {
+		v.reached[part] = true
+	}
 }
 
 // typeAtStart types what the lesson's terminals begin with and, where nothing

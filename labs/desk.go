@@ -317,6 +317,7 @@ func (d *Desk) open(ctx context.Context, learner string, l *Lesson) (State, erro
 	if err != nil {
 		return State{}, err
 	}
+	v.reached = make(map[string]bool) // the page of a session that is resumed says nothing again
 	if err := d.add(ctx, s); err != nil {
 		v.cancel()
 		return State{}, fmt.Errorf("open a session with %s: %w", l.ID, err)

@@ -187,6 +187,9 @@ func TestArrivingHappensOnce(t *testing.T) {
 
 func TestAnswersTick(t *testing.T) {
 	f, s := openPaged(t, nil)
+	if err := f.Arrive(t.Context(), f.learner, s.Session, "ask"); err != nil {
+		t.Fatal(err)
+	}
 	answer := func(a labs.Answer) labs.Result {
 		t.Helper()
 		r, err := f.Answer(t.Context(), f.learner, s.Session, "ask/1", a)
@@ -216,6 +219,28 @@ func TestAnswersTick(t *testing.T) {
 	if _, err := f.Check(t.Context(), f.learner, s.Session, "ask/1"); !errors.Is(err, labs.ErrInvalid) {
 		t.Errorf("checking a question: %v", err)
 	}
+}
+
+func TestAPageNobodyReachedDoesNotTick(t *testing.T) {
+	f, s := openPaged(t, nil)
+	pass := func() {
+		t.Helper()
+		select {
+		case f.verdicts <- labs.Result{Check: "ask/2", Status: labs.Passed, At: time.Now()}:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody watches")
+		}
+	}
+	pass()
+	pass() // the first has been taken by now
+	if st, err := f.State(t.Context(), f.learner, s.Session); err != nil || st.Checks["ask/2"].Passed {
+		t.Errorf("it ticked before anybody was there: %v", err)
+	}
+	if err := f.Arrive(t.Context(), f.learner, s.Session, "ask"); err != nil {
+		t.Fatal(err)
+	}
+	pass()
+	f.until(t, s.Session, "a tick", func(s labs.State) bool { return s.Checks["ask/2"].Passed })
 }
 
 func TestFileBlocksGetIntoFiles(t *testing.T) {
@@ -308,6 +333,7 @@ func TestAnEditReachesOpenSessions(t *testing.T) {
 		}
 	}
 	edited := *paged
+	edited.Paged = false
 	edited.Steps = []labs.Step{{ID: "other", Checks: []labs.Check{{ID: "other/1"}}}}
 	f.Edit([]*labs.Lesson{&edited}, nil)
 	if e := wait(); len(e.Mistakes) != 0 {

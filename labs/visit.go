@@ -40,6 +40,7 @@ type visit struct {
 	engine   EngineState
 	now      map[string]Result    // what was last evaluated, by Check.ID
 	passed   map[string]time.Time // first passed, by Check.ID
+	reached  map[string]bool      // parts of a paged lesson whose checks count by now; nil: all do
 	finished bool
 	ending   bool   // somebody wants it to end
 	wish     string // and this is why, "" for the reason there is
@@ -574,6 +575,12 @@ func (d *Desk) report(v *visit, r Result) {
 		return
 	}
 	v.mu.Lock()
+	if lesson.Paged && v.reached != nil && !v.reached[step.ID] {
+		// Nobody has been there: what it asks for may hold only because its
+		// set-up has not run yet.
+		v.mu.Unlock()
+		return
+	}
 	before := v.now[r.Check]
 	v.now[r.Check] = r
 	if _, had := v.passed[r.Check]; r.Status == Passed && !had {

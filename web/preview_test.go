@@ -240,7 +240,6 @@ type surfer struct {
 	client  *http.Client
 	cookies map[string]map[string]*http.Cookie // by host, by name
 	session string
-	learner string
 }
 
 // surfer opens a lab in a browser of its own.

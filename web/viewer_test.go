@@ -714,8 +714,7 @@ func TestSilentViewer(t *testing.T) {
 // TestAttackLyingAcknowledgements: a viewer acknowledges everything and reads
 // nothing, over a real socket. It must not make the server keep what it does
 // not read, nor hold back the other viewer of the same terminal.
-func TestAttackLyingAcknowledgements(t *testing.T) {
-	t.Parallel()
+func TestAttackLyingAcknowledgements(t *testing.T) { // not parallel: it measures the heap
 	ts, _, bs := newServer(t, nil)
 	p := newPerson(t, ts)
 	id := p.open("images")
@@ -777,7 +776,7 @@ func TestAttackLyingAcknowledgements(t *testing.T) {
 	if took < 9*time.Second {
 		t.Errorf("the liar was cut off after %v already", took)
 	}
-	if read < 50<<20 {
+	if read < 20<<20 { // held back it would get 1 MiB
 		t.Errorf("the good viewer got only %d bytes in %v", read, took)
 	}
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -269,6 +270,30 @@ func TestFenceAndSpan(t *testing.T) {
 		l, ms := lenient("Type " + Span(code, "{run}") + ".\n")
 		if l == nil || len(ms) > 0 || len(l.Steps[0].Commands) != 1 || l.Steps[0].Commands[0].Code != code {
 			t.Errorf("%q as inline code: %s %+v", code, errorsOf(ms), l.Steps[0].Commands)
+		}
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	text, err := os.ReadFile("../../content/container-image/lab.md")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, body, _ := strings.Cut(strings.TrimPrefix(string(text), "---\n"), "\n---\n")
+	d := Draft{Lesson: labs.Lesson{ID: "lab", Title: "A lab", Dir: os.DirFS("../../content/container-image"), Source: "lab.md"}, Lenient: true}
+	for i, part := range regexp.MustCompile(`(?m)^## `).Split(body, -1) {
+		p := DraftPart{File: "lab.md", ID: labs.IntroID, Text: part}
+		if i > 0 {
+			p.ID = ""
+			p.Title, p.Text, _ = strings.Cut(part, "\n")
+		}
+		d.Parts = append(d.Parts, p)
+	}
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if text, _ := Write(d); text == nil {
+			b.Fatal("nothing is written")
 		}
 	}
 }
