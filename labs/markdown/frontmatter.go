@@ -15,7 +15,7 @@ import (
 // The settings of a front matter, and of their items.
 var (
 	frontKeys = []string{
-		"title", "summary", "level", "minutes", "image", "pulls", "egress", "hosts", "hostname", "assets", "vars",
+		"title", "summary", "level", "minutes", "image", "pulls", "egress", "cannot", "hosts", "hostname", "assets", "vars",
 		"paged", "layout", "open", "greeting", "terminals", "tabs",
 	}
 	pullKeys     = []string{"image", "standin"}
@@ -84,6 +84,8 @@ func frontMatter(text string, r *report, l *labs.Lesson) []assetRule {
 					l.Pulls = append(l.Pulls, p)
 				}
 			}
+		case "cannot":
+			l.Cannot = y.sentence(s, 300)
 		case "hosts":
 		case "hostname":
 			t, ok := y.word(s)

@@ -32,6 +32,7 @@
 //	  - alpine:3.22
 //	  - {image: redis:3.2.11-alpine, standin: redis}
 //	egress: mirror                             # none, mirror (our registry only; if not said) or internet
+//	cannot: It needs a cluster.                # why it can only be read; no sandbox is started
 //	hosts: 2                                   # sandboxes on one private network; 1 if not said, at most 9
 //	hostname: host01                           # of the first of them
 //	assets:                                    # more files for the sandbox, besides files/

@@ -288,9 +288,6 @@ func (w *writer) compare(text string) {
 		}
 	}
 	want := w.want
-	if want.Cannot != "" {
-		w.warn(0, "", "a front matter cannot say why a lesson cannot run")
-	}
 	tell("the front matter", settings(want), settings(got))
 	tell("the introduction", comparablePart(want.Intro), comparablePart(got.Intro))
 	tell("the finish", comparablePart(want.Finish), comparablePart(got.Finish))
@@ -320,7 +317,7 @@ func (w *writer) partOf(step int) string {
 // settings gives what a front matter says.
 func settings(l *labs.Lesson) labs.Lesson {
 	s := *l
-	s.Dir, s.Source, s.Format, s.Course, s.Cannot, s.Steps, s.Intro, s.Finish = nil, "", "", "", "", nil, labs.Part{}, labs.Part{}
+	s.Dir, s.Source, s.Format, s.Course, s.Steps, s.Intro, s.Finish = nil, "", "", "", nil, labs.Part{}, labs.Part{}
 	s.Assets = slices.Clone(l.Assets)
 	for i := range s.Assets {
 		if s.Assets[i].Host == 1 {

@@ -166,6 +166,7 @@ func (w *writer) frontMatter() string {
 	if l.Egress != labs.EgressMirror {
 		y.put("egress", string(l.Egress))
 	}
+	y.put("cannot", l.Cannot)
 	if l.Hosts > 1 {
 		y.number("hosts", l.Hosts)
 	}
