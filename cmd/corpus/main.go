@@ -203,8 +203,8 @@ func (r *row) arrival(l *labs.Lesson, part string, a labs.Arrival) {
 
 // Notation of the other places that no learner should see.
 var (
-	marks     = regexp.MustCompile("(?i)\\{\\{[^{}\\n]{0,60}\\b(?:execute|exec|copy|open)\\b[^{}\\n]{0,60}\\}\\}|`\\{\\{|\\{%\\s*\\w+[^\\n]{0,80}%\\}|\\{:[.#]?[a-z-]+[^{}\\n]{0,80}\\}")
-	addresses = regexp.MustCompile(`\[\[(?:HOST|CLIENT|KATACODA)[A-Z0-9_]*\]\]|(?i)\{\{\s*TRAFFIC_[^}\n]{0,100}\}\}|\{\{\s*site\.\w+\s*\}\}`)
+	marks     = regexp.MustCompile("(?i)\\{\\{[^{}\\n]{0,60}\\b(?:execute|exec|copy|open)\\b[^{}\\n]{0,60}\\}\\}|`\\{\\{\\s*(?:exec|copy|open|interrupt|T\\d|HOST\\d)|\\{%\\s*\\w+[^\\n]{0,80}%\\}|\\{:[.#]?[a-z-]+[^{}\\n]{0,80}\\}")
+	addresses = regexp.MustCompile(`\[\[(?:HOST|CLIENT|KATACODA|UUID)[A-Z0-9_]*\]\]|(?i)\{\{\s*TRAFFIC_[^}\n]{0,100}\}\}|\{\{\s*site\.\w+\s*\}\}`)
 	codeParts = regexp.MustCompile(`(?s)<pre\b.*?</pre>|<code\b.*?</code>`)
 	anyTag    = regexp.MustCompile(`<[^>]*>`)
 	hrefs     = regexp.MustCompile(`\b(?:href|src|alt|title)="([^"]*)"`)

@@ -299,6 +299,7 @@ describe("the lab, from end to end", { concurrency: 1 }, () => {
   });
 
   test("no page complained", () => {
-    assert.deepEqual(complaints, []);
+    // That a file changed meanwhile is told by a status, which a browser notes.
+    assert.deepEqual(complaints.filter((c) => !c.includes("409 (Conflict)")), []);
   });
 });
