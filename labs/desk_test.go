@@ -161,10 +161,13 @@ func (k *keyboard) WriteFrame(f labs.Frame) error {
 }
 func (k *keyboard) Close() error { k.once.Do(func() { close(k.gone) }); return nil }
 func (b *box) Unpack(_ context.Context, dir string, r io.Reader) error {
-	p, err := io.ReadAll(r)
+	p, err := io.ReadAll(io.LimitReader(r, 100))
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.unpacked = append(b.unpacked, dir+" "+string(p[:min(len(p), 100)]))
+	b.unpacked = append(b.unpacked, dir+" "+string(p))
 	return err
 }
 func (b *box) Dial(context.Context, string, string) (net.Conn, error) { return nil, labs.ErrGone }

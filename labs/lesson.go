@@ -179,6 +179,50 @@ func (l *Lesson) Check(id string) (*Check, *Step, bool) {
 	return nil, nil, false
 }
 
+// MaxTexts bounds what the lessons of one folder may hold together, in bytes of
+// Lesson.Size: few files of a stranger's can be the text of very many lessons.
+const MaxTexts = 256 << 20
+
+// Size counts the bytes of what the lesson shows, types and runs.
+func (l *Lesson) Size() int {
+	n := len(l.Intro.HTML) + len(l.Finish.HTML) + l.Intro.Arrival.size() + l.Finish.Arrival.size()
+	for i := range l.Steps {
+		st := &l.Steps[i]
+		n += len(st.HTML) + len(st.Solution.HTML) + st.Arrival.size() + sizeOf(st.Commands) + sizeOf(st.Solution.Commands)
+		for _, h := range st.Hints {
+			n += len(h)
+		}
+		for _, f := range st.Files {
+			n += len(f.Text)
+		}
+		for _, c := range st.Checks {
+			n += len(c.Script)
+		}
+	}
+	return n
+}
+
+func (a *Arrival) size() int {
+	n := sizeOf(a.Type)
+	for _, st := range a.Setup {
+		n += len(st.Code)
+	}
+	return n
+}
+
+func sizeOf(commands []Command) int {
+	n := 0
+	for _, c := range commands {
+		n += len(c.Code)
+	}
+	return n
+}
+
+// TooManyTexts is the mistake of the lesson that would exceed MaxTexts.
+func TooManyTexts(l *Lesson) Mistake {
+	return Mistake{File: l.Source, What: "with this lab the folder has more text than can be held; it and those after it are left out", Hint: "divide the folder"}
+}
+
 // A Mistake is something wrong in a lesson's source, told to its author.
 type Mistake struct {
 	File string `json:"file"`           // relative to the folder that was loaded

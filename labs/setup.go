@@ -72,71 +72,100 @@ func runHidden(ctx context.Context, sb Sandbox, cmd Cmd, what string) error {
 // maxLabFiles is how many bytes of files one lab may bring, 64 MiB.
 const maxLabFiles = 64 << 20
 
-// putAssets puts the lesson's files into one of its sandboxes.
+// putAssets puts the lesson's files into one of its sandboxes. It holds little
+// of them at a time: many sandboxes may start at once.
 func putAssets(ctx context.Context, l *Lesson, sb Sandbox, host int) error {
+	room := int64(maxLabFiles)
 	for _, root := range []string{"~/", "/"} {
-		var b bytes.Buffer
-		w := tar.NewWriter(&b)
-		n := 0
+		var assets []Asset
 		for _, a := range l.Assets {
-			rel, below := strings.CutPrefix(a.To, root)
-			if !below || max(1, a.Host) != host {
-				continue
-			}
-			n++
-			if err := packAsset(w, &b, l.Dir, a, path.Clean(rel)); err != nil {
-				return fmt.Errorf("pack the lab's file %s: %w", a.From, err)
+			if rel, below := strings.CutPrefix(a.To, root); below && max(1, a.Host) == host {
+				a.To = path.Clean(rel)
+				assets = append(assets, a)
 			}
 		}
-		if n == 0 {
+		if len(assets) == 0 {
 			continue
 		}
-		if err := w.Close(); err != nil {
-			return fmt.Errorf("pack the lab's files: %w", err)
+		r, w := io.Pipe()
+		packed := make(chan error, 1)
+		go func() {
+			err := packAssets(w, l.Dir, assets, &room)
+			w.CloseWithError(err)
+			packed <- err
+		}()
+		err := sb.Unpack(ctx, root, r)
+		r.Close() // then packing ends as well
+		if failed := <-packed; failed != nil && !errors.Is(failed, io.ErrClosedPipe) {
+			return failed
 		}
-		if err := sb.Unpack(ctx, root, &b); err != nil {
+		if err != nil {
 			return fmt.Errorf("put the lab's files into the sandbox: %w", err)
 		}
 	}
 	return nil
 }
 
-func packAsset(w *tar.Writer, b *bytes.Buffer, dir fs.FS, a Asset, name string) error {
+// packAssets packs files, of as many bytes as there is room for.
+func packAssets(to io.Writer, dir fs.FS, assets []Asset, room *int64) error {
+	w := tar.NewWriter(to)
+	for _, a := range assets {
+		if err := packAsset(w, dir, a, room); err != nil {
+			return fmt.Errorf("pack the lab's file %s: %w", a.From, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("pack the lab's files: %w", err)
+	}
+	return nil
+}
+
+func packAsset(w *tar.Writer, dir fs.FS, a Asset, room *int64) error {
 	if a.From == "" {
 		mode := int64(0o755)
 		if a.Mode != 0 {
 			mode = int64(a.Mode.Perm())
 		}
-		return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode, ModTime: time.Now()})
+		return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: a.To + "/", Mode: mode, ModTime: time.Now()})
 	}
 	f, err := dir.Open(a.From)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxLabFiles+1))
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if b.Len()+len(data) > maxLabFiles {
+	if *room -= info.Size(); *room < 0 {
 		return fmt.Errorf("files of more than %s: %w", Bytes(maxLabFiles), ErrInvalid)
 	}
-	return writeTar(w, name, data, a.Mode)
-}
-
-// writeTar adds a file. Embedded files have no execute bits, so with no mode
-// given a file that begins with #! gets them.
-func writeTar(w *tar.Writer, name string, data []byte, mode fs.FileMode) error {
-	if mode == 0 {
-		mode = 0o644
-		if bytes.HasPrefix(data, []byte("#!")) {
-			mode = 0o755
-		}
-	}
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(mode.Perm()), Size: int64(len(data)), ModTime: time.Now()}); err != nil {
+	var begin [2]byte
+	n, err := io.ReadFull(f, begin[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
 	}
-	_, err := w.Write(data)
+	return writeTar(w, a.To, io.MultiReader(bytes.NewReader(begin[:n]), f), info.Size(), fileMode(a.Mode, begin[:n]))
+}
+
+// fileMode gives the mode of a file that begins like this. Embedded files have
+// no execute bits, so with no mode given one that begins with #! gets them.
+func fileMode(mode fs.FileMode, begin []byte) fs.FileMode {
+	switch {
+	case mode != 0:
+		return mode
+	case bytes.HasPrefix(begin, []byte("#!")):
+		return 0o755
+	}
+	return 0o644
+}
+
+// writeTar adds a file of so many bytes.
+func writeTar(w *tar.Writer, name string, data io.Reader, size int64, mode fs.FileMode) error {
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(mode.Perm()), Size: size, ModTime: time.Now()}); err != nil {
+		return err
+	}
+	_, err := io.CopyN(w, data, size)
 	return err
 }
 
@@ -181,7 +210,7 @@ func (f *FileBlock) create(ctx context.Context, sb Sandbox) error {
 	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := errors.Join(writeTar(w, rel, []byte(f.Text), 0), w.Close()); err != nil {
+	if err := errors.Join(writeTar(w, rel, strings.NewReader(f.Text), int64(len(f.Text)), fileMode(0, []byte(f.Text))), w.Close()); err != nil {
 		return fmt.Errorf("pack %s: %w", f.Path, err)
 	}
 	if err := sb.Unpack(ctx, root, &b); err != nil {

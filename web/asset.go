@@ -171,9 +171,3 @@ func acceptsGzip(r *http.Request) bool {
 	}
 	return false
 }
-
-// etag gives a tag for content that is made or read at each request.
-func etag(body []byte) string {
-	sum := sha256.Sum256(body)
-	return `"` + hex.EncodeToString(sum[:8]) + `"`
-}

@@ -2,7 +2,9 @@ package web
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -38,11 +40,17 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return sessionError(err)
 	}
-	return s.follow(w, r, events, labs.Event{Kind: "state", Data: state})
+	var edits <-chan labs.Event
+	if s.Watch { // on the same stream: a browser has only six for one host
+		changes, cancel := s.Desk.Changes(state.Lesson)
+		defer cancel()
+		edits = changes
+	}
+	return s.follow(w, r, events, edits, labs.Event{Kind: "state", Data: state})
 }
 
-// changes tells the pages of a lesson that its files were read again, while
-// lessons are being written.
+// changes tells a page of a lesson that has no session that the lesson's files
+// were read again, while lessons are being written.
 func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
 	lesson, err := s.Desk.Lesson(r.PathValue("lab"))
 	if err != nil {
@@ -59,11 +67,11 @@ func (s *Server) changes(w http.ResponseWriter, r *http.Request) error {
 	defer s.streams.give(from)
 	events, cancel := s.Desk.Changes(lesson.ID)
 	defer cancel()
-	return s.follow(w, r, events)
+	return s.follow(w, r, events, nil)
 }
 
-// follow sends events until the page or the server goes away.
-func (s *Server) follow(w http.ResponseWriter, r *http.Request, events <-chan labs.Event, first ...labs.Event) error {
+// follow sends events until the page or the server goes away. edits may be nil.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, events, edits <-chan labs.Event, first ...labs.Event) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
@@ -83,14 +91,21 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, events <-chan la
 	}
 	alive := time.NewTicker(heartbeat)
 	defer alive.Stop()
+	tell := func(e labs.Event, ok bool) error {
+		if !ok {
+			return io.EOF
+		}
+		return st.send(e.Kind, e.Data)
+	}
 	for {
 		select {
 		case e, ok := <-events:
-			if !ok {
-				return nil
+			if err := tell(e, ok); err != nil {
+				return ended(err)
 			}
-			if err := st.send(e.Kind, e.Data); err != nil {
-				return err
+		case e, ok := <-edits:
+			if err := tell(e, ok); err != nil {
+				return ended(err)
 			}
 		case <-alive.C:
 			st.buf = append(st.buf, ":\n\n"...)
@@ -103,6 +118,14 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, events <-chan la
 			return nil
 		}
 	}
+}
+
+// ended gives nil when it was we who ended the stream.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // A stream writes server-sent events.

@@ -1,7 +1,8 @@
 package web
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -33,10 +34,15 @@ func (s *Server) lessonFile(w http.ResponseWriter, r *http.Request) error {
 	if lesson.Dir == nil || kind == "" || !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00") {
 		return notFound("This lab has no such image.")
 	}
-	body, mod, err := readImage(lesson.Dir, name)
+	body, mod, err := openImage(lesson.Dir, name)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		return notFound("This lab has no such image.")
 	}
+	if err != nil {
+		return fmt.Errorf("read an image of %s: %w", lesson.ID, err)
+	}
+	defer body.Close()
+	sum, err := sumOf(body)
 	if err != nil {
 		return fmt.Errorf("read an image of %s: %w", lesson.ID, err)
 	}
@@ -45,14 +51,15 @@ func (s *Server) lessonFile(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "private, no-cache")
 	// An SVG that is opened by itself is a document: it may not run anything.
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox")
-	h.Set("ETag", etag(body))
-	http.ServeContent(w, r, "", mod, bytes.NewReader(body))
+	h.Set("ETag", sum)
+	http.ServeContent(w, r, "", mod, body)
 	return nil
 }
 
-// readImage reads a regular file without following symbolic links: a folder of
+// openImage opens a regular file without following symbolic links: a folder of
 // labs may come from a stranger, and os.DirFS would follow them anywhere.
-func readImage(dir fs.FS, name string) (body []byte, mod time.Time, err error) {
+// It is not held in memory, where whoever takes it slowly would keep it.
+func openImage(dir fs.FS, name string) (body io.ReadSeekCloser, mod time.Time, err error) {
 	for i := 0; i <= len(name); i++ {
 		if i < len(name) && name[i] != '/' {
 			continue
@@ -70,10 +77,27 @@ func readImage(dir fs.FS, name string) (body []byte, mod time.Time, err error) {
 	if err != nil {
 		return nil, mod, err
 	}
-	defer f.Close()
-	body, err = io.ReadAll(io.LimitReader(f, maxImage+1))
-	if err == nil && len(body) > maxImage {
+	info, err := f.Stat()
+	if err == nil && info.Size() > maxImage {
 		err = fmt.Errorf("%s has more than %d bytes", name, maxImage)
 	}
-	return body, mod, err
+	body, ok := f.(io.ReadSeekCloser)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: the folder gives no files that can be read again", name)
+	}
+	if err != nil {
+		f.Close()
+		return nil, mod, err
+	}
+	return body, mod, nil
+}
+
+// sumOf gives the ETag of a file and goes back to its beginning.
+func sumOf(f io.ReadSeeker) (string, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(f, maxImage)); err != nil {
+		return "", err
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return `"` + hex.EncodeToString(h.Sum(nil)[:8]) + `"`, err
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"berth/labs"
@@ -149,6 +150,7 @@ type lessonPage struct {
 	Cannot   string // why no session can be opened, or ""
 	Watch    bool   // the page follows the lab's files
 	Mistakes []labs.Mistake
+	Broken   bool // one of them is no warning: the text is the last good one
 }
 
 // lessonData is what the scripts need to know and the markup does not say. It
@@ -249,11 +251,13 @@ func (s *Server) lesson(w http.ResponseWriter, r *http.Request) error {
 	v := newLab(lesson, p)
 	steps := newSteps(lesson, p)
 	finish := v.URL + "/finish"
+	mistakes := s.Desk.Mistakes(lesson.ID)
 	s.allowPreviews(w, r)
 	return s.page(w, r, http.StatusOK, "lesson", &lessonPage{
 		page: s.newPage(r, lesson.Title), Lab: v, Intro: template.HTML(lesson.Intro.HTML), Steps: steps,
 		Done: v.Done, Total: v.Total, Images: s.images(lesson), FinishURL: finish, Data: newLessonData(lesson, finish, steps),
-		Paged: lesson.Paged, Layout: layout(lesson), Cannot: lesson.Cannot, Watch: s.Watch, Mistakes: s.Desk.Mistakes(lesson.ID),
+		Paged: lesson.Paged, Layout: layout(lesson), Cannot: lesson.Cannot, Watch: s.Watch, Mistakes: mistakes,
+		Broken: slices.ContainsFunc(mistakes, func(m labs.Mistake) bool { return !m.Warn }),
 	})
 }
 

@@ -146,8 +146,15 @@ func TestChanges(t *testing.T) {
 	if e := nextEvent(t, r); e.event != "lesson" || !strings.Contains(e.data, `"line":3`) {
 		t.Errorf("event %+v", e)
 	}
+	// A page with a session is told on the stream that it has.
+	_, own := p.stream(p.open("asking"))
+	for nextEvent(t, own).event != "state" {
+	}
+	d.Edit([]*labs.Lesson{asking()}, map[string][]labs.Mistake{"asking": {{File: "lab.md", Line: 3, What: "so <b>"}}})
+	for e := nextEvent(t, own); e.event != "lesson"; e = nextEvent(t, own) {
+	}
 	text := string(p.must("GET", "/labs/asking"))
-	if !strings.Contains(text, "so &lt;b&gt;") {
+	if !strings.Contains(text, "so &lt;b&gt;") || !strings.Contains(text, "the last version without it") {
 		t.Error("the page does not show the mistake")
 	}
 }

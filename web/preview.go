@@ -535,7 +535,7 @@ h1 { font-size: 1.4rem }
 <main role="status">
 <h1>{{.Heading}}</h1>
 <p>{{.Say}}</p>
-{{with .Script}}<p>This page loads again by itself.</p>{{end}}
+{{with .Script}}<p>This page loads again by itself as soon as it can.</p>{{end}}
 </main>
 {{with .Script}}<script type="module">{{.}}</script>{{end}}
 </body>

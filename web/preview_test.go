@@ -1003,7 +1003,7 @@ func TestPreviewWaits(t *testing.T) {
 	u := w.surfer("localhost" + w.port)
 	m := w.machines.last(0)
 	resp, body, _ := u.visit(u.at("80", "/"))
-	if resp.StatusCode != 502 || !strings.Contains(body, "Nothing listens on port 80 in your sandbox yet. Start it, then reload.") || !strings.Contains(body, "/.berth/ready") {
+	if resp.StatusCode != 502 || !strings.Contains(body, "Nothing listens on port 80 in your sandbox yet. Start it there.") || !strings.Contains(body, "/.berth/ready") {
 		t.Fatalf("%s\n%s", resp.Status, body)
 	}
 	script := regexp.MustCompile(`(?s)<script type="module">(.*)</script>`).FindStringSubmatch(body)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -257,5 +259,50 @@ func TestAttackSymbolicLink(t *testing.T) {
 		if err != nil || resp.StatusCode != 404 || bytes.Contains(b, []byte("secret")) && name != "folder/secret.png" {
 			t.Errorf("%s: %s %q", name, resp.Status, b)
 		}
+	}
+}
+
+// TestAttackImagesTakenSlowly: whoever takes an image slowly must not keep the
+// whole of it in the server's memory.
+func TestAttackImagesTakenSlowly(t *testing.T) {
+	const size, takers = 12 << 20, 40
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "large.png"), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "larger.png"), make([]byte, 16<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lessons := testLessons()
+	lessons[0].Dir = os.DirFS(dir)
+	ts, _, _ := newServer(t, nil, lessons...)
+	p := newPerson(t, ts)
+	if n := len(p.must("GET", "/labs/images/files/large.png")); n != size {
+		t.Fatalf("%d bytes", n)
+	}
+	resp := p.do("GET", "/labs/images/files/larger.png")
+	resp.Body.Close()
+	if resp.StatusCode != 500 {
+		t.Errorf("larger than allowed: %s", resp.Status)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range takers {
+		conn, err := net.Dial("tcp", ts.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, "GET /labs/images/files/large.png HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil { // it is under way
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if used := int64(after.HeapAlloc) - int64(before.HeapAlloc); used > takers*size/4 {
+		t.Errorf("%d of them keep %d MiB", takers, used>>20)
 	}
 }

@@ -198,7 +198,7 @@ func appError(p preview, err error) error {
 		if p.host > 1 {
 			where = "in sandbox " + strconv.Itoa(p.host)
 		}
-		return &failure{http.StatusBadGateway, "Nothing to see yet", "Nothing listens on port " + port + " " + where + " yet. Start it, then reload.", true, err}
+		return &failure{http.StatusBadGateway, "Nothing to see yet", "Nothing listens on port " + port + " " + where + " yet. Start it there.", true, err}
 	case errors.Is(err, labs.ErrGone):
 		return err
 	case errors.As(err, &timeout) && timeout.Timeout():

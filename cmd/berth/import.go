@@ -78,8 +78,10 @@ type importedLab struct {
 	Lost      []lintMistake `json:"lost"`
 }
 
-// Bounds on what one lab may bring along, in bytes and files.
+// Bounds on what one lab may bring along, in bytes and files, and on what all
+// labs of an import may: links to one large file cost nothing to make.
 const (
+	maxImported    = 2 << 30
 	maxCopied      = 128 << 20
 	maxCopiedFile  = 64 << 20
 	maxCopiedFiles = 12_000
@@ -114,6 +116,7 @@ func importLabs(ctx context.Context, out io.Writer, from, to string, asJSON bool
 	defer root.Close()
 	r := &importReport{Labs: []importedLab{}}
 	var order []string
+	room := int64(maxImported)
 	for _, l := range lessons {
 		if ctx.Err() != nil {
 			return unable{ctx.Err()}
@@ -122,7 +125,7 @@ func importLabs(ctx context.Context, out io.Writer, from, to string, asJSON bool
 		if len(lessons) == 1 {
 			dir = "."
 		}
-		t, err := importLab(p, l, root, dir)
+		t, err := importLab(p, l, root, dir, &room)
 		if err != nil {
 			return unable{fmt.Errorf("rewrite %s: %w", l.Source, err)}
 		}
@@ -202,7 +205,7 @@ func courseFile(lessons []*labs.Lesson, order []string) []byte {
 }
 
 // importLab rewrites one lesson into a folder of root.
-func importLab(p *place, l *labs.Lesson, root *os.Root, dir string) (t importedLab, err error) {
+func importLab(p *place, l *labs.Lesson, root *os.Root, dir string, room *int64) (t importedLab, err error) {
 	t = importedLab{ID: l.ID, Title: l.Title, Format: l.Format, From: l.Source, Steps: len(l.Steps), Lost: []lintMistake{}}
 	draft, fsys, base := draftOf(p.fsys, l)
 	lose := func(ms ...labs.Mistake) { t.Lost = append(t.Lost, reported(path.Join(p.name, base), ms)...) }
@@ -231,7 +234,7 @@ func importLab(p *place, l *labs.Lesson, root *os.Root, dir string) (t importedL
 	}
 	images := markdown.Images(want)
 	t.Images = len(images)
-	left, err := copyFiles(root, dir, fsys, append(files, images...))
+	left, err := copyFiles(root, dir, fsys, append(files, images...), room)
 	if err != nil {
 		return t, err
 	}
@@ -288,11 +291,12 @@ func draftOf(fsys fs.FS, l *labs.Lesson) (d markdown.Draft, in fs.FS, base strin
 }
 
 // copyFiles copies files to the same places below dir of root, and gives those
-// that it could not copy, or that are too large.
-func copyFiles(root *os.Root, dir string, fsys fs.FS, files []string) (left []string, err error) {
+// that it could not copy, or that are too large. whole is how many bytes the
+// import may still copy.
+func copyFiles(root *os.Root, dir string, fsys fs.FS, files []string, whole *int64) (left []string, err error) {
 	slices.Sort(files)
 	files = slices.Compact(files)
-	room := int64(maxCopied)
+	room := min(maxCopied, *whole)
 	for i, name := range files {
 		if i >= maxCopiedFiles {
 			return append(left, files[i:]...), nil
@@ -303,6 +307,7 @@ func copyFiles(root *os.Root, dir string, fsys fs.FS, files []string) (left []st
 			continue
 		}
 		room -= int64(len(b))
+		*whole -= int64(len(b))
 		to := path.Join(dir, name)
 		if err := root.MkdirAll(path.Dir(to), 0o755); err != nil {
 			return left, err

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string) int {
 	if errors.As(err, &exit) {
 		return int(exit)
 	}
-	fmt.Fprintln(os.Stderr, "berth: "+say(err))
+	fmt.Fprintln(os.Stderr, "berth: "+plain(say(err)))
 	var u unable
 	if errors.As(err, &u) {
 		return 2
@@ -67,6 +67,16 @@ func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)
 type unable struct{ error }
 
 func (u unable) Unwrap() error { return u.error }
+
+// plain takes out of what is said everything but text and its lines: it may
+// name the files of a stranger's labs.
+func plain(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = shown(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
 
 // say gives the sentence for whoever runs the command.
 func say(err error) string {
@@ -109,7 +119,7 @@ Every flag can also be given by the environment: --listen is BERTH_LISTEN.`,
 			return nil
 		},
 	}
-	root.AddCommand(newServe(), newNew(), newLint(), newTest(), newImport(), newDoctor(), newImage(), newMirror(), newPs(), newSweep(), newShell(), newAgentHelp())
+	root.AddCommand(newFormat(), newServe(), newNew(), newLint(), newTest(), newImport(), newDoctor(), newImage(), newMirror(), newPs(), newSweep(), newShell(), newAgentHelp())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	visit(root, func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {

@@ -22,6 +22,7 @@ import (
 	"berth/labs"
 	"berth/labs/rehearsal"
 	"berth/labs/store"
+	"berth/runner/local"
 
 	"github.com/spf13/cobra"
 )
@@ -273,9 +274,28 @@ func (t *tester) editions(log *slog.Logger, lessons []*labs.Lesson) (all []editi
 	return all, missing
 }
 
+// notResting refuses to play under the name of a server that was stopped while
+// its sandboxes go on: what has the name and is not of the test is cleared away.
+func (c config) notResting(log *slog.Logger) error {
+	cfg, err := c.looking(log)
+	if err != nil {
+		return err
+	}
+	resting, err := local.List(cfg)
+	if err != nil || len(resting) == 0 {
+		return err
+	}
+	return unable{&labs.Problem{Kind: labs.ErrBusy, Say: fmt.Sprintf(
+		"%d sandbox%s of a server named %s still run%s, which learners may come back to. Give the test another --name, --network and --first-id, or end them with 'berth sweep'.",
+		len(resting), map[bool]string{true: "", false: "es"}[len(resting) == 1], c.name, map[bool]string{true: "s", false: ""}[len(resting) == 1])}}
+}
+
 // playAll plays the lessons in sandboxes of this machine.
 func (t *tester) playAll(ctx context.Context, log *slog.Logger, editions []edition, each func(rehearsal.Report)) (err error) {
 	c := t.config
+	if err := c.notResting(log); err != nil {
+		return err
+	}
 	c.mirrorAt = c.mirrorDir()
 	if c.images == "" {
 		c.images = c.state

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"berth/labs"
 	"berth/labs/jekyll"
@@ -256,13 +257,13 @@ func kindOf(m labs.Mistake) string {
 
 // print writes everything about one repository.
 func (r *row) print(w io.Writer) {
-	fmt.Fprintf(w, "== %s\n", r.name)
+	fmt.Fprintf(w, "== %q\n", r.name)
 	for _, m := range r.mistakes {
 		kind := "warning"
 		if !m.Warn {
 			kind = "error"
 		}
-		fmt.Fprintf(w, "%s: %s\n", kind, m.Error())
+		fmt.Fprintf(w, "%s: %s\n", kind, strings.Map(printable, m.Error()))
 	}
 	for _, s := range r.left {
 		fmt.Fprintf(w, "left: %q\n", s)
@@ -304,7 +305,7 @@ func table(w io.Writer, rows []*row) bool {
 }
 
 func (r *row) write(w io.Writer) {
-	fmt.Fprintf(w, "%s\t", r.name)
+	fmt.Fprintf(w, "%s\t", strings.Map(printable, r.name))
 	for _, n := range []int{r.loaded + r.failed, r.loaded, r.failed, r.runs, r.clusters, r.others, r.courses, r.steps, r.commands, r.special, r.files, r.checks, r.quizzes, r.setups, r.typed, r.assets, len(r.mistakes), len(r.left), len(r.inCode)} {
 		fmt.Fprintf(w, "%d\t", n)
 	}
@@ -320,4 +321,12 @@ func (r *row) add(o *row) {
 		r.warnings[k] += n
 	}
 	r.time += o.time
+}
+
+// printable drops what a terminal would act on.
+func printable(c rune) rune {
+	if unicode.IsPrint(c) {
+		return c
+	}
+	return -1
 }

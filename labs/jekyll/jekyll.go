@@ -80,6 +80,10 @@ func load(fsys fs.FS, file, id string) (*labs.Lesson, []labs.Mistake) {
 // about itself (README and the like, unless there is nothing else) and for
 // folders that hold labs of another format.
 func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
+	return loadAll(fsys, labs.MaxTexts)
+}
+
+func loadAll(fsys fs.FS, room int) ([]*labs.Lesson, []labs.Mistake) {
 	f := &finder{root: fsys}
 	info, err := fs.Stat(fsys, ".")
 	if err != nil {
@@ -103,10 +107,14 @@ func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
 		}
 		l, ms := load(fsys, file, id)
 		mistakes = append(mistakes, ms...)
-		if l != nil {
-			taken[id] = true
-			lessons = append(lessons, l)
+		if l == nil {
+			continue
 		}
+		if room -= l.Size(); room < 0 {
+			return lessons, append(mistakes, labs.TooManyTexts(l))
+		}
+		taken[id] = true
+		lessons = append(lessons, l)
 	}
 	return lessons, mistakes
 }

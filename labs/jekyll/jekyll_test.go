@@ -380,3 +380,20 @@ func FuzzPost(f *testing.F) {
 		}
 	})
 }
+
+// Few files can be the text of very many posts: what they hold together is
+// bounded, and the first ones load.
+func TestManyPostsOfTheSameText(t *testing.T) {
+	files := map[string]string{}
+	for i := range 50 {
+		files[fmt.Sprintf("_posts/2020-01-%02d-a%02d.md", i%28+1, i)] = "---\ntitle: T\n---\n## Step\n\n" + strings.Repeat("Text.\n\n", 1000)
+	}
+	all, _ := loadAll(folder(files), labs.MaxTexts)
+	if len(all) != 50 || all[0].Size() < 10_000 {
+		t.Fatalf("%d posts", len(all))
+	}
+	some, mistakes := loadAll(folder(files), 10*all[0].Size())
+	if said := told(mistakes); len(some) != 10 || strings.Count(said, "more text than can be held") != 1 {
+		t.Errorf("%d posts\n%s", len(some), said)
+	}
+}

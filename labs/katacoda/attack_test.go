@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"berth/labs"
 )
 
 // rooted writes files below a folder of the test's, with links, and opens it so
@@ -163,20 +165,23 @@ func TestTenThousandSteps(t *testing.T) {
 	}
 }
 
+// The text of a scenario is bounded: many more steps than the bound allows take
+// little longer than just enough of them, however busy the machine is.
 func TestMuchTextInManySteps(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("{\"title\": \"T\", \"details\": {\"steps\": [{\"text\": \"a.md\"}")
-	for range 400 {
-		b.WriteString(",\n{\"text\": \"big.md\"}")
+	big := strings.Repeat(strings.Repeat("Some words and more. ", 100)+"\n", 450)
+	load := func(steps int) time.Duration {
+		settings := `{"title": "T", "details": {"steps": [{"text": "a.md"}` + strings.Repeat(",\n{\"text\": \"big.md\"}", steps) + `]}, "backend": {"imageid": "ubuntu"}}`
+		begin := time.Now()
+		l, said := loaded(t, map[string]string{"lab/index.json": settings, "lab/a.md": "Text.\n", "lab/big.md": big}, "lab")
+		took := time.Since(begin)
+		if len(l.Steps) != steps+1 || !strings.Contains(said, "more than 8.0 MiB") && !strings.Contains(said, "more than 8 MiB") {
+			t.Errorf("%d steps\n%.2000s", len(l.Steps), said)
+		}
+		return took
 	}
-	b.WriteString("]}, \"backend\": {\"imageid\": \"ubuntu\"}}")
-	begin := time.Now()
-	l, said := loaded(t, map[string]string{"lab/index.json": b.String(), "lab/a.md": "Text.\n", "lab/big.md": strings.Repeat("Some words and more.\n", 45_000)}, "lab")
-	if took := time.Since(begin); took > 30*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	if len(l.Steps) != 401 || !strings.Contains(said, "more than 8.0 MiB") && !strings.Contains(said, "more than 8 MiB") {
-		t.Errorf("%d steps\n%.2000s", len(l.Steps), said)
+	few := load(maxAllText/len(big) + 2)
+	if many := load(400); many > 5*few+5*time.Second {
+		t.Errorf("400 steps took %v, and just more text than there may be took %v", many, few)
 	}
 }
 
@@ -262,5 +267,22 @@ func TestPathsOutOfTheFolder(t *testing.T) {
 		if l, mistakes := Load(folder(map[string]string{"x/index.json": lab("T")}), dir); l != nil || len(mistakes) == 0 {
 			t.Errorf("%q loaded", dir)
 		}
+	}
+}
+
+// Few files can be the text of very many scenarios: what they hold together is
+// bounded, and the first ones load.
+func TestManyLabsOfTheSameText(t *testing.T) {
+	files := map[string]string{"s.md": strings.Repeat("Text.\n\n", 1000)}
+	for i := range 50 {
+		files[fmt.Sprintf("lab%02d/index.json", i)] = `{"title": "T", "details": {"steps": [{"text": "../s.md"}, {"text": "../s.md"}]}, "backend": {"imageid": "ubuntu"}}`
+	}
+	all, _ := loadAll(folder(files), labs.MaxTexts)
+	if len(all) != 50 || all[0].Size() < 10_000 {
+		t.Fatalf("%d scenarios", len(all))
+	}
+	some, mistakes := loadAll(folder(files), 10*all[0].Size())
+	if said := told(mistakes); len(some) != 10 || strings.Count(said, "more text than can be held") != 1 || !strings.Contains(said, "lab10/index.json") {
+		t.Errorf("%d scenarios\n%s", len(some), said)
 	}
 }

@@ -230,6 +230,9 @@ func (t *translation) interrupts(rest string, col int) bool {
 	if indent > 3 {
 		return false
 	}
+	if r[0] == '<' && tagName(r[1:]) == "pre" && t.closed["pre"] > t.at && t.at >= t.preless {
+		return true
+	}
 	return r[0] == '>' || isRule(r) || listSign(r, false) > 0 || headingSign(r, true) > 0 || t.beginsHTML(r, true)
 }
 
@@ -261,6 +264,10 @@ func (t *translation) leaf(rest string, col int) {
 			t.html = true // a table that is indented, with an empty line in it
 			t.htmlLine(r)
 			return
+		}
+		if code := strings.TrimRight(r, " \t"); endsWithMark(code) && !holdsMark(r) && !t.documents() {
+			at := strings.LastIndex(code, "{{")
+			r = quoteCode(strings.TrimSpace(code[:at])) + code[at:]
 		}
 		if !holdsMark(r) {
 			t.emit(t.inCode(rest, false), num)

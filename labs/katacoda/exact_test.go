@@ -183,3 +183,17 @@ func TestFilesAreExact(t *testing.T) {
 		}
 	}
 }
+
+func TestPipesInTables(t *testing.T) {
+	l, said := loaded(t, map[string]string{
+		"lab/index.json": `{"title": "T", "details": {"steps": [{"text": "a.md"}]}, "backend": {"imageid": "ubuntu"}}`,
+		"lab/a.md":       "| a | b |\n|---|---|\n| `ls | wc -l`{{execute}} | `ps \\| cat || true`{{execute T2}} |\n| `x` | y |\n",
+	}, "lab")
+	st := l.Steps[0]
+	if len(st.Commands) != 2 || st.Commands[0].Code != "ls | wc -l" || st.Commands[1].Code != "ps | cat || true" {
+		t.Errorf("%+v\n%s\n%s", st.Commands, st.HTML, said)
+	}
+	if strings.Count(st.HTML, "<td") != 4 || strings.Contains(st.HTML, `\|`) {
+		t.Error(st.HTML)
+	}
+}

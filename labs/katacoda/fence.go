@@ -123,6 +123,11 @@ func (f fence) endOf(s string) end {
 		e.tail = e.more(rest[length:])
 		return e
 	case isTypoMark(rest):
+		if m, n, ok := roughMark(rest); ok {
+			e.mark, e.is = m, goodMark
+			e.tail = strings.TrimSpace(rest[n:])
+			return e
+		}
 		e.slip, e.is = rest, typo
 		return e
 	case f.char == '`' && strings.Contains(rest, "`"):
@@ -254,7 +259,11 @@ func (t *translation) fence(f fence) {
 	if e.kind == glued {
 		b.add(e.code, t.at)
 	}
-	t.warnOfMark(e.word, t.at)
+	m = t.marksInside(&b, lang, m)
+	t.warnOfMark(m, e.word, t.at)
+	if m.action > plain && b.isBlank() {
+		return
+	}
 	t.code(b, lang, m, first, t.at)
 	if e.slip != "" {
 		if e.is == typo {
@@ -322,7 +331,10 @@ func (t *translation) giveBack(b *block) {
 	}
 }
 
-func (t *translation) warnOfMark(word string, line int) {
+func (t *translation) warnOfMark(m mark, word string, line int) {
+	if m.broken {
+		t.warnAt(line, "write it with two braces on each side, as in `{{execute}}`", "the braces of the mark are not right")
+	}
 	if word != "" {
 		t.warnAt(line, "did you mean `"+nearest(word, markNames)+"`?", "%s in the mark is not understood", quote(word))
 	}
@@ -529,7 +541,7 @@ var languages = strings.Fields(`
 	alloy apache apacheconf asm awk bash bat batch bicep c c# c++ cfg clike clojure cmake cmd conf config console cpp cs csharp cshtml css csv
 	cypher dart diff docker dockerfile dockerignore dotenv ebnf editorconfig elixir env erb erlang fish flux fortran fsharp
 	git gitignore go golang gotemplate gradle graphql groovy handlebars haskell hcl helm html html+erb http ignore ini
-	java javascript jinja jinja2 jq js json json5 jsonc jsonnet jsx julia kotlin kusto latex less linux log logql logs lua macos
+	java javascript j2 jinja jinja2 jq js json json5 jsonc jsonnet jsx julia kotlin kusto latex less linux log logql logs lua macos
 	make makefile markdown mathml matlab md mdx mermaid mysql nginx nix none objc objective-c ocaml output pascal patch perl php
 	plain plaintext plsql postgres postgresql powershell promql properties proto protobuf ps1 puppet py py3 python python3 r razor
 	rb regex rego rs ruby rust sas sass scala scheme scss sed sh shell shell-session shellsession sparql sql ssh-config stan swift systemd
@@ -571,6 +583,8 @@ func language(info string) string {
 		return "shell-session"
 	case "file", "hint", "solution", "setup", "check", "quiz", "start", "plain", "plaintext", "none", "txt", "output", "log", "logs", "env", "alloy", "flux", "mermaid":
 		return "text"
+	case "jinja2", "j2":
+		return "jinja"
 	case "cs", "cshtml", "razor":
 		return "csharp"
 	case "dockerignore", "gitignore", "ignore", "conf", "cfg", "config":

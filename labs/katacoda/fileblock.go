@@ -72,7 +72,7 @@ func (t *translation) pre(r string) bool {
 	t.at = at
 	var m mark
 	if good, length, word, is := parseMark(strings.TrimLeft(rest, " \t")); is == goodMark {
-		t.warnOfMark(word, at+1)
+		t.warnOfMark(good, word, at+1)
 		m, rest = good, strings.TrimLeft(rest, " \t")[length:]
 	}
 	// HTML drops a newline behind <pre>; one before </pre> ends the last line.

@@ -78,6 +78,10 @@ func (s *scenario) load(id string) (*labs.Lesson, []labs.Mistake) {
 // be made of is left out, and the mistakes say why. Folders whose names begin
 // with a dot are passed over.
 func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
+	return loadAll(fsys, labs.MaxTexts)
+}
+
+func loadAll(fsys fs.FS, room int) ([]*labs.Lesson, []labs.Mistake) {
 	t := walk(fsys)
 	places := t.order()
 	lessons := make([]*labs.Lesson, 0, len(places))
@@ -89,9 +93,13 @@ func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
 		l, ms := s.load(unused(slug(s.dir), taken))
 		mistakes = append(mistakes, ms...)
 		*s = scenario{} // its texts have been used
-		if l != nil {
-			lessons = append(lessons, l)
+		if l == nil {
+			continue
 		}
+		if room -= l.Size(); room < 0 {
+			return lessons, append(mistakes, labs.TooManyTexts(l))
+		}
+		lessons = append(lessons, l)
 	}
 	return lessons, mistakes
 }

@@ -122,6 +122,9 @@ func (t *translation) address(dest string, image bool, num int) string {
 	if strings.HasPrefix(dest, "(") && strings.HasSuffix(dest, ")") {
 		dest = dest[1 : len(dest)-1]
 	}
+	if strings.HasPrefix(dest, "{TRAFFIC_HOST") && strings.Count(dest, "{") == 1 {
+		dest = "{" + strings.Replace(dest, "}", "}}", 1) // braces were forgotten
+	}
 	if mayBeTraffic(dest) {
 		first := ""
 		rest := dest
@@ -289,7 +292,18 @@ func (t *translation) candidates(name, base string) []string {
 		for strings.HasPrefix(name, "../") || strings.HasPrefix(name, "./") {
 			name = name[strings.IndexByte(name, '/')+1:]
 		}
-		return append(all, path.Join(scenario, name), path.Join(scenario, "assets", name), path.Clean(name))
+		all = append(all, path.Join(scenario, name), path.Join(scenario, "assets", name), path.Clean(name))
+		// Relative to the course, and from before the scenario had another name.
+		all = append(all, path.Join(path.Dir(scenario), name))
+		for rest := name; len(all) < 12; {
+			_, after, ok := strings.Cut(rest, "/")
+			if !ok || !strings.Contains(after, "/") {
+				break
+			}
+			rest = after
+			all = append(all, path.Join(scenario, rest))
+		}
+		return all
 	}
 	var all []string
 	for rest := strings.Trim(path.Clean(name), "/"); rest != "." && len(all) < 24; {

@@ -1,6 +1,7 @@
 package katacoda
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -16,6 +17,7 @@ type mark struct {
 	interrupt bool
 	keys      bool // the code is keys in caret notation
 	noEnter   bool
+	broken    bool // its braces are not right
 }
 
 type action int
@@ -45,6 +47,9 @@ const maxMark = 120
 func parseMark(s string) (m mark, length int, wrong string, f found) {
 	if !strings.HasPrefix(s, "{{") {
 		return mark{}, 0, "", noMark
+	}
+	if m, length, ok := brokenMark(s); ok {
+		return m, length, "", goodMark
 	}
 	end := strings.Index(s[:min(len(s), maxMark)], "}}")
 	if nl := strings.IndexByte(s[:min(len(s), maxMark)], '\n'); end < 0 || nl >= 0 && nl < end {
@@ -84,6 +89,9 @@ func parseMark(s string) (m mark, length int, wrong string, f found) {
 			}
 		}
 	}
+	if m.action == unmarked && len(words) == 1 && (m.terminal != "" || m.host > 0) {
+		m.action, m.broken = runs, true // execute was forgotten
+	}
 	if m.action == unmarked {
 		return mark{}, 0, "", nearMark(s)
 	}
@@ -98,6 +106,82 @@ func parseMark(s string) (m mark, length int, wrong string, f found) {
 		m.terminal = ""
 	}
 	return m, length, wrong, goodMark
+}
+
+// brokenMark reads a mark that s begins with, all of whose words are right, and
+// whose braces are not: {{execute}, {{{execute}}}, {execute}, {{execute`}},
+// {[exec]}. ok is false for one that is right.
+func brokenMark(s string) (m mark, length int, ok bool) {
+	s = s[:min(len(s), maxMark)]
+	next := ""
+	if at := strings.IndexByte(s, '\n'); at >= 0 {
+		s, next = s[:at], s[at:]
+	}
+	inside := strings.TrimLeft(s, "{[(")
+	opened := len(s) - len(inside)
+	if opened == 0 || opened > 4 {
+		return mark{}, 0, false
+	}
+	end := strings.IndexAny(inside, "{[()]}<>$|.`")
+	if end < 0 {
+		end = len(inside)
+	}
+	rest := inside[end:]
+	if len(rest) > 1 && rest[0] == '`' && rest[1] == '}' {
+		rest = rest[1:]
+	}
+	ends := "}"
+	if strings.Contains(s[:opened], "[") {
+		ends += "]"
+	}
+	if strings.Contains(s[:opened], "(") {
+		ends += ")"
+	}
+	behind := strings.TrimLeft(rest, ends)
+	closed := len(rest) - len(behind)
+	length = len(s) - len(behind)
+	brackets := s[:opened] + rest[:closed]
+	switch {
+	case closed > 4 || opened+closed < 2 || closed == 0 && strings.TrimSpace(behind) != "":
+		return mark{}, 0, false
+	case brackets == "{{}}" && length == opened+end+closed, strings.Trim(brackets, "{}") == brackets:
+		return mark{}, 0, false
+	case closed > opened && behind == "" && opened < 2:
+		return mark{}, 0, false
+	}
+	words, fine := markWords(inside[:end])
+	if !fine || len(words) == 0 {
+		return mark{}, 0, false
+	}
+	for _, w := range words {
+		w = strings.ToLower(w)
+		if !slices.Contains(markNames, w) && !isNumbered(w) {
+			return mark{}, 0, false
+		}
+	}
+	m, _, _, is := parseMark("{{" + strings.TrimSpace(inside[:end]) + "}}")
+	m.broken = true
+	if ends := strings.TrimLeft(next, " \t\n"); closed == 0 && strings.HasPrefix(ends, "}}") {
+		length = len(s) + len(next) - len(ends) + 2
+	}
+	return m, length, is == goodMark && m.action > plain
+}
+
+// roughMark reads what stands behind the marks of a closing fence, where
+// nothing but a mark can: {execute}, ((exec)), copy.
+func roughMark(s string) (mark, int, bool) {
+	if m, n, ok := brokenMark(s); ok {
+		return m, n, true
+	}
+	m, _, _, is := parseMark("{{" + strings.Trim(s, "{}()[] ") + "}}")
+	m.broken = true
+	return m, len(s), is == goodMark && m.action > plain
+}
+
+// isNumbered reports whether a word is the number of a terminal or host.
+func isNumbered(w string) bool {
+	_, is := numbered(w, "t", "terminal ", "host", "host ", "terminal host ")
+	return is
 }
 
 // markWords takes what stands between the braces apart. Words in quotes may
@@ -257,6 +341,7 @@ func (m mark) and(o mark) mark {
 		o.terminal = m.terminal
 	}
 	o.host = max(o.host, m.host)
+	o.broken = o.broken || m.broken
 	o.interrupt, o.keys, o.noEnter = o.interrupt || m.interrupt, o.keys || m.keys, o.noEnter || m.noEnter
 	return o
 }

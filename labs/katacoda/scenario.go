@@ -88,7 +88,7 @@ func (s *scenario) once(kind string, line int, what string, args ...any) {
 
 var (
 	scenarioKeys = keys{
-		known: []string{"title", "description", "difficulty", "time", "pathwayTitle", "type", "details", "files", "environment", "interface", "backend"},
+		known: []string{"title", "description", "difficulty", "time", "pathwayTitle", "type", "details", "files", "environment", "interface", "backend", "intro", "steps", "finish", "assets"},
 		passed: []string{"icon", "noindex", "private", "live", "embedonly", "id", "lifetime", "embedded_survey_url", "events", "asyncFiles", "layoutType", "author", "authors",
 			"tags", "version", "$schema", "categories", "keywords", "language", "level", "badge", "hidden", "theme", "external_link", "pathwayId"},
 	}
@@ -119,6 +119,17 @@ func (s *scenario) translate(id string) {
 	}
 	ms := s.members(s.index, "the scenario", scenarioKeys)
 	details := s.members(ms["details"].value, "`details`", detailKeys)
+	for _, key := range []string{"intro", "steps", "assets", "finish"} {
+		m, outside := ms[key]
+		if _, inside := details[key]; !outside {
+			continue
+		} else if inside || details == nil {
+			s.warn(s.file, m.line, "write it between the braces of `details`", "%s stands beside `details`, and is left out", quote(key))
+			continue
+		}
+		s.warn(s.file, m.line, "write it between the braces of `details`", "%s stands beside `details`", quote(key))
+		details[key] = m
+	}
 	s.about(ms)
 	s.place = placeOf(s.backend(ms["backend"]))
 	s.assetsOf(details["assets"])

@@ -174,6 +174,19 @@ func TestSettingsThatAreForgiven(t *testing.T) {
 	}
 }
 
+func TestPagesBesideDetails(t *testing.T) {
+	l, said := loaded(t, map[string]string{
+		"lab/index.json": `{"title": "T", "intro": {"text": "i.md"}, "details": {"steps": [{"text": "a.md"}], "finish": {"text": "f.md"}}, "finish": {"text": "other.md"}, "backend": {"imageid": "ubuntu"}}`,
+		"lab/i.md":       "First.\n", "lab/a.md": "Text.\n", "lab/f.md": "Last.\n", "lab/other.md": "Another.\n",
+	}, "lab")
+	if !strings.Contains(l.Intro.HTML, "First.") || !strings.Contains(l.Finish.HTML, "Last.") || len(l.Steps) != 1 {
+		t.Errorf("%+v", l)
+	}
+	if !strings.Contains(said, "`intro` stands beside `details`;") || !strings.Contains(said, "`finish` stands beside `details`, and is left out") {
+		t.Error(said)
+	}
+}
+
 func TestScenarioInYAML(t *testing.T) {
 	files := index("")
 	delete(files, "lab/index.json")

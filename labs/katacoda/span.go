@@ -120,6 +120,9 @@ func (c *spanScanner) piece(i, comments int) int {
 func (c *spanScanner) codeAt(i int) int {
 	s := c.s
 	n := run(s[i:], '`')
+	if end := c.endWithoutBegin(i, n); end > 0 {
+		return end
+	}
 	same := c.runs[n]
 	for len(same) > 0 && same[0] < i+n {
 		same = same[1:]
@@ -130,14 +133,14 @@ func (c *spanScanner) codeAt(i int) int {
 		ends = same[0]
 	}
 	if ends < 0 || strings.Contains(s[i+n:ends], "\n") {
+		line, _, _ := strings.Cut(s[i+n:], "\n")
 		switch at, m := c.unevenEnd(i + n); {
 		case at >= 0:
 			ends, closing = at, m
+		case (n == 1 || ends < 0) && endsWithMark(line) && !strings.Contains(line, "`"):
+			return c.beginWithoutEnd(i, n, line)
 		case ends < 0:
 			return c.literal(i, n)
-		}
-		if code, _, lines := strings.Cut(s[i+n:ends], "\n"); lines && n == 1 && endsWithMark(code) {
-			return c.literal(i, n) // the backtick before that mark was forgotten
 		}
 	}
 	p := piece{kind: codePiece, from: i, to: ends + closing, code: inner(s[i+n : ends])}
@@ -172,19 +175,122 @@ func (c *spanScanner) codeAt(i int) int {
 	case is == typo:
 		c.t.warnAt(c.num(at), "", "%s is not understood, and is shown as text", quote(firstPart(rest[gap+blank:])))
 	case strings.HasPrefix(rest, "{") && !strings.HasPrefix(rest, "{{"):
-		if end := strings.IndexByte(rest[:min(len(rest), maxMark)], '}'); end > 0 && isTypoMark(rest[:end+1]) {
-			c.t.warnAt(c.num(at), "write it with two braces on each side", "%s is not understood, and is shown as text", quote(rest[:end+1]))
+		if m, length, ok := brokenMark(rest); ok {
+			p.mark, p.to = m, at+length
 		}
 	}
-	if p.mark.action == unmarked && endsWithMark(p.code) {
-		c.t.warnAt(c.num(i), "write it behind the last backtick", "the mark %s stands inside the code, and belongs to it", quote(p.code[strings.LastIndex(p.code, "{{"):]))
-	}
+	c.markInside(&p, i+n)
 	c.pieces = append(c.pieces, p)
 	return p.to
 }
 
+// markInside takes the mark out of code that ends, or begins, with it. from is
+// where the code begins.
+func (c *spanScanner) markInside(p *piece, from int) {
+	if !strings.Contains(p.code, "{{") || c.t.documents() {
+		return
+	}
+	if m, length, _, is := parseMark(p.code); p.mark.action > plain && is == goodMark && m.action > plain && length < len(p.code) && p.code[length] > ' ' && p.code[length] != '`' {
+		p.code = p.code[length:]
+		return
+	}
+	at := strings.LastIndex(p.code, "{{")
+	if at <= 0 {
+		return
+	}
+	code := strings.TrimRight(p.code[:at], " \t")
+	if isBlank(code) || strings.HasSuffix(code, "`") {
+		return // that is how marks are written
+	}
+	m, length, _, is := parseMark(p.code[at:])
+	if broken := strings.LastIndex(c.s[from:p.to], "{{"); broken > 0 && p.mark.action == unmarked {
+		// The last backtick stands between the braces.
+		if late, n, ok := brokenMark(c.s[from+broken:]); ok && from+broken+n > p.to {
+			p.mark, p.to, p.code = late, from+broken+n, code
+			return
+		}
+	}
+	if is != goodMark || m.action <= plain || strings.TrimSpace(p.code[at+length:]) != "" {
+		return
+	}
+	c.t.warnAt(c.num(p.from), "write it behind the last backtick", "the mark %s stands inside the code", quote(p.code[at:]))
+	p.code, p.mark = code, m.and(p.mark)
+}
+
+// endWithoutBegin reads a backtick with a mark behind it that ends code whose
+// first backtick was forgotten. It gives 0 when that is not what stands at i.
+func (c *spanScanner) endWithoutBegin(i, n int) int {
+	s := c.s
+	m, length, _, is := parseMark(s[i+n:])
+	end := i + n + length
+	if is != goodMark || m.action <= plain || end < len(s) && strings.IndexByte(" \t\n.,;:!?)*_|", s[end]) < 0 {
+		return 0
+	}
+	begin, atBegin := 0, true
+	if last := len(c.pieces) - 1; last >= 0 {
+		begin, atBegin = c.pieces[last].to, false
+	}
+	if at := strings.LastIndexByte(s[begin:i], '\n'); at >= 0 {
+		begin, atBegin = begin+at+1, true
+	}
+	before := s[begin:i]
+	if isBlank(before) || strings.IndexByte(" \t(\"", s[i-1]) >= 0 {
+		if c.hasRun(n, end) && (atBegin || before != "") {
+			return 0 // code that begins with a mark is about marks
+		}
+		c.gone(i, end, s[i+n:end])
+		return end
+	}
+	if at := strings.LastIndexByte(before, '\''); at >= 0 && (at == 0 || before[at-1] == ' ') && before[at+1:] != "" && before[at+1] != ' ' {
+		c.pieces = append(c.pieces, piece{kind: codePiece, from: begin + at, to: end, code: before[at+1:], mark: m})
+	} else if atBegin && looksLikeCommand(before) {
+		c.pieces = append(c.pieces, piece{kind: codePiece, from: begin, to: end, code: strings.TrimSpace(before), mark: m})
+	} else {
+		c.gone(i, end, s[i+n:end])
+		return end
+	}
+	c.t.warnAt(c.num(i), "write it", "the backtick before the code with the mark %s is missing", quote(s[i+n:end]))
+	return end
+}
+
+// hasRun reports whether exactly n backticks stand on the rest of the line.
+func (c *spanScanner) hasRun(n, from int) bool {
+	all := c.runs[n]
+	k := sort.SearchInts(all, from)
+	return k < len(all) && !strings.Contains(c.s[from:all[k]], "\n")
+}
+
+// beginWithoutEnd reads a line of code whose last backtick was forgotten before
+// its mark.
+func (c *spanScanner) beginWithoutEnd(i, n int, line string) int {
+	at := strings.LastIndex(line, "{{")
+	m, _, _, _ := parseMark(line[at:])
+	code := strings.TrimSpace(line[:at])
+	if strings.Count(code, "'")%2 == 1 {
+		code = strings.TrimSuffix(code, "'")
+	}
+	c.t.warnAt(c.num(i), "write it", "the backtick before the mark %s is missing", quote(strings.TrimSpace(line[at:])))
+	c.pieces = append(c.pieces, piece{kind: codePiece, from: i, to: i + n + len(line), code: code, mark: m})
+	return i + n + len(line)
+}
+
+// gone drops a mark that belongs to no code.
+func (c *spanScanner) gone(from, to int, text string) {
+	c.t.warnAt(c.num(from), "write backticks around the code before it", "the mark %s stands behind no code, and is left out", quote(strings.TrimSpace(text)))
+	c.pieces = append(c.pieces, piece{kind: gonePiece, from: from, to: to})
+}
+
 // literal reads backticks that are text.
 func (c *spanScanner) literal(i, n int) int {
+	begin := strings.LastIndexByte(c.s[:i], '\n') + 1
+	behind, _, _ := strings.Cut(c.s[i+n:], "\n")
+	last := len(c.pieces) - 1
+	marked := last >= 0 && c.pieces[last].kind == codePiece && c.pieces[last].to == i && c.pieces[last].mark.action > plain
+	if marked && (behind == "" || strings.IndexByte(" .,;:", behind[0]) >= 0) || n < 3 && isBlank(c.s[begin:i]+behind) {
+		c.t.warnAt(c.num(i), "", "a backtick belongs to no code, and is left out")
+		c.pieces = append(c.pieces, piece{kind: gonePiece, from: i, to: i + n})
+		return i + n
+	}
 	c.pieces = append(c.pieces, piece{kind: backtickPiece, from: i, to: i + n})
 	return i + n
 }
@@ -209,6 +315,9 @@ func (c *spanScanner) unevenEnd(from int) (at, n int) {
 func endsWithMark(line string) bool {
 	line = strings.TrimRight(line, " \t")
 	at := strings.LastIndex(line, "{{")
+	for at > 0 && line[at-1] == '{' {
+		at--
+	}
 	if at <= 0 {
 		return false
 	}
@@ -351,8 +460,11 @@ func (c *spanScanner) brace(i int) int {
 	m, length, _, is := parseMark(c.s[i:])
 	c.word = i + 1
 	if is == goodMark && m.action > plain {
-		c.t.warnAt(c.num(i), "write backticks around the code before it", "the mark %s stands behind no code, and is shown as text", quote(c.s[i:i+length]))
 		c.word = i + length
+		if strings.HasSuffix(c.s[:i], "\\`") {
+			return i + length // that is how marks are written
+		}
+		c.gone(i, i+length, c.s[i:i+length])
 		return i + length
 	}
 	return i + 1
@@ -392,6 +504,7 @@ type spanWriter struct {
 	fresh bool // the paragraph was divided by a block here
 	alone bool // it is nothing but code
 	links int  // links that are open
+	table bool // it is a row of one
 
 	starts []int          // offsets of lines, once they were asked for
 	last   map[string]int // where elements are closed for the last time
@@ -399,7 +512,7 @@ type spanWriter struct {
 
 // sentence gives text of one line in our format.
 func (t *translation) sentence(s string, num int) string {
-	w := &spanWriter{t: t, s: s, nums: []int{num}}
+	w := &spanWriter{t: t, s: s, nums: []int{num}, table: t.row}
 	w.write()
 	return w.cur.String()
 }
@@ -554,7 +667,7 @@ func (w *spanWriter) closedBehind(name string, at int) bool {
 
 // code writes inline code, or a block when it has several lines.
 func (w *spanWriter) code(p *piece, lines int) {
-	w.t.warnOfMark(p.word, w.num())
+	w.t.warnOfMark(p.mark, p.word, w.num())
 	m := p.mark
 	if m.action == unmarked && w.t.p.killercoda {
 		m.action = copies
@@ -578,7 +691,11 @@ func (w *spanWriter) code(p *piece, lines int) {
 		w.fresh = true
 		return
 	}
-	w.cur.WriteString(w.t.spanText(p.code, m, w.alone, w.links > 0, w.num()))
+	text := w.t.spanText(p.code, m, w.alone, w.links > 0, w.num())
+	if w.table {
+		text = escapePipes(text)
+	}
+	w.cur.WriteString(text)
 	w.cur.WriteString(p.gap)
 	w.line += lines
 	if strings.HasPrefix(w.s[p.to:], "{") {
@@ -586,10 +703,21 @@ func (w *spanWriter) code(p *piece, lines int) {
 	}
 }
 
+// escapePipes keeps code from being divided into cells of a table.
+func escapePipes(s string) string {
+	if !strings.Contains(s, "|") {
+		return s
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(s, `\|`, "|"), "|", `\|`)
+}
+
 // spanText gives inline code with its attributes.
 func (t *translation) spanText(code string, m mark, alone, linked bool, num int) string {
 	code = strings.ReplaceAll(code, "\n", " ")
 	if strings.TrimSpace(code) == "" {
+		if m.action == runs || m.action == opens {
+			return ""
+		}
 		return quoteCode(code)
 	}
 	if m.action == opens && !linked {

@@ -54,14 +54,18 @@ type translation struct {
 	closed  map[string]int // for elements that are closed somewhere: 1 and the last line where
 	comment int            // 1 and the last line where a comment ends
 
-	stack   []container
-	pending string // prefix of the next line when a list item begins there
-	para    []textLine
-	table   bool // the paragraph is a table
-	shown   int  // behind the last line of code that is one by its indentation
-	ended   int  // behind the last line of the last block of code
-	ticks   int  // length of the backticks that code in the paragraph is open with, or 0
-	html    bool // a block of HTML goes on
+	stack     []container
+	pending   string // prefix of the next line when a list item begins there
+	para      []textLine
+	table     bool // the paragraph is a table
+	row       bool // a row of a table is written
+	shown     int  // behind the last line of code that is one by its indentation
+	ended     int  // behind the last line of the last block of code
+	asked     bool // documents was
+	explained bool // what it found
+
+	ticks int  // length of the backticks that code in the paragraph is open with, or 0
+	html  bool // a block of HTML goes on
 
 	cuts    int // how often the line cutLine was divided
 	cutLine int
@@ -102,6 +106,12 @@ func newTranslation(src string, p page) *translation {
 	t := &translation{p: p, closed: map[string]int{}, images: map[string]string{}}
 	if t.length = len(src); src != "" {
 		t.src = strings.Split(src, "\n")
+	}
+	for i, line := range t.src {
+		// A fence that was written twice on its line.
+		if half := line[:len(line)/2]; len(half) > 3 && strings.HasPrefix(half, "```") && half[3] != '`' && !strings.ContainsAny(half, " \t") && line == half+half {
+			t.src[i] = half
+		}
 	}
 	t.fences = findFences(t.src)
 	for i, line := range t.src {
@@ -218,7 +228,9 @@ func openTicks(s string, open int) int {
 			continue
 		}
 		n := run(s[i:], '`')
-		if open == 0 {
+		if m, length, _, is := parseMark(s[i+n:]); open == 0 && is == goodMark && m.action > plain && isBlank(s[i+n+length:]) {
+			// It ends code that did not begin.
+		} else if open == 0 {
 			open = n
 		} else if open == n {
 			open = 0
@@ -278,10 +290,11 @@ func (t *translation) flush() {
 		return
 	}
 	if t.table {
-		t.table = false
+		t.table, t.row = false, true
 		for _, l := range para {
 			t.emit(t.sentence(l.text, l.num), l.num)
 		}
+		t.row = false
 		return
 	}
 	t.paragraph(para)

@@ -56,10 +56,12 @@ func (t *translation) parseTraffic(s string) (a traffic, n int, ok bool) {
 		return traffic{}, 0, false
 	}
 	rest, n = rest[m:], n+m
+	if known := nearPlaceholder(word); known != "" {
+		word = known
+	}
 	if host, is := hostOf(word, "_IP"); is {
 		a.named, a.host = true, host
-		m := a.plainPort(rest)
-		return a, n + m, true
+		return a, n + a.plainPort(rest), true
 	}
 	host, is := hostOf(word, "_SUBDOMAIN")
 	if !is {
@@ -92,7 +94,7 @@ func isNameByte(c byte) bool {
 // placeholder reads [[NAME]].
 func placeholder(s string) (name string, n int) {
 	end := strings.Index(s[:min(len(s), 40)], "]]")
-	if end < 0 {
+	if end < 2 || !strings.HasPrefix(s, "[[") {
 		return "", 0
 	}
 	name = s[2:end]
@@ -104,13 +106,32 @@ func placeholder(s string) (name string, n int) {
 	return name, end + 2
 }
 
+// nearPlaceholder gives the placeholder that a word is, or is with a slip in
+// it, or "". Words without _ are too short to tell.
+func nearPlaceholder(word string) string {
+	if !strings.Contains(word, "_") {
+		return ""
+	}
+	for _, what := range []string{"_SUBDOMAIN", "_IP"} {
+		if _, ok := hostOf(word, what); ok {
+			return word
+		}
+	}
+	for _, known := range []string{"HOST_SUBDOMAIN", "KATACODA_HOST", "KATACODA_DOMAIN", "CLIENT_SUBDOMAIN"} {
+		if distance(word, known, 2) <= 2 {
+			return known
+		}
+	}
+	return ""
+}
+
 // hostOf reads HOST_IP, HOST2_IP, CLIENT_IP and the like.
 func hostOf(word, what string) (int, bool) {
 	name, ok := strings.CutSuffix(word, what)
 	if !ok {
 		return 0, false
 	}
-	if name == "CLIENT" {
+	if name == "CLIENT" || name == "UUID" {
 		return 1, true
 	}
 	if name, ok = strings.CutPrefix(name, "HOST"); !ok {
@@ -143,8 +164,14 @@ func (a *traffic) plainPort(s string) int {
 // hostPort reads "-8080-[[KATACODA_HOST]].environments.katacoda.com", and gives
 // its length or 0.
 func (a *traffic) hostPort(s string) int {
-	const end = "-[[KATACODA_HOST]]"
+	end := "-[[KATACODA_HOST]]"
 	at := strings.Index(s[:min(len(s), maxName)], end)
+	if other := strings.Index(s[:min(len(s), maxName)], "-[["); other >= 0 && (at < 0 || other < at) {
+		// HOST is what some places call it; the other ones are slips.
+		if word, n := placeholder(s[other+1:]); n > 0 && (word == "HOST" || nearPlaceholder(word) == "KATACODA_HOST") {
+			at, end = other, s[other:other+1+n]
+		}
+	}
 	if at < 0 || strings.ContainsAny(s[:at], " \t\n`") {
 		return 0
 	}
@@ -157,20 +184,14 @@ func (a *traffic) hostPort(s string) int {
 		a.word = strings.TrimPrefix(s[:at], "-")
 	}
 	n := at + len(end)
-	for {
-		rest := s[n:]
-		if rest, ok := strings.CutPrefix(rest, ".[[KATACODA_DOMAIN]]"); ok {
-			n = len(s) - len(rest)
-			break
-		}
+	if domain, m := placeholder(strings.TrimPrefix(s[n:], ".")); strings.HasPrefix(s[n:], ".[[") && m > 0 && nearPlaceholder(domain) == "KATACODA_DOMAIN" {
+		n += 1 + m
+	} else if strings.HasPrefix(s[n:], ".") {
 		m := 0
-		for m < len(rest) && m < maxName && isNameByte(rest[m]) {
+		for n+m < len(s) && m < maxName && isNameByte(s[n+m]) {
 			m++
 		}
-		if strings.HasPrefix(rest, ".") {
-			n += len(strings.TrimRight(rest[:m], ".-"))
-		}
-		break
+		n += len(strings.TrimRight(s[n:n+m], ".-"))
 	}
 	var again traffic
 	return n + again.plainPort(s[n:])
@@ -189,6 +210,9 @@ func (a *traffic) braces(s string) int {
 	}
 	inside = inside[8:]
 	a.scheme = "http://"
+	if len(inside) > 13 && strings.EqualFold(inside[:13], "SELECTOR_HOST") {
+		inside = inside[9:]
+	}
 	if strings.EqualFold(inside, "SELECTOR") {
 		a.choice = true
 		return end + 2

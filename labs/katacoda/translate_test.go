@@ -15,6 +15,8 @@ var pieces = []string{
 	"<pre>", "</pre>", `<pre class="file" data-filename="a" data-target="insert" data-marker="x">`, "<b>", "</b>", "<name>", "<div>", "</div>", "<br>", "<!--", "-->", "<script>", "</script>", "<a href=\"", "\">", "<",
 	"[", "]", "](", ")", "![", "[[HOST_IP]]", "https://[[HOST_SUBDOMAIN]]-80-[[KATACODA_HOST]].environments.katacoda.com", "{{TRAFFIC_HOST1_80}}", "{{TRAFFIC_HOST1_80/a}}", "{{TRAFFIC_SELECTOR}}", "[[HOST_SUBDOMAIN]]", "https://",
 	"bash", "yaml", "\\", "\r\n", "\x00", "\xff", "é", "&lt;", "'", "\"", "*", "_", ".", "x.png", "{copy}", "{run}",
+	"{{execute`}}", "{{{execute}}}", "{{execute}", "{execute}", "{{T2}}", "`{{execute}}`", "ls -l", "[[UUID_SUBDOMAIN]]-80-[[HOST]]", "[[HOST_SUBDOMAI]]-80-[[KATACODA_HOTS]]", "{TRAFFIC_HOST1_80}", "{{TRAFFIC_SELECTOR_HOST1_80}}",
+	"```bash```bash", "markdown", "{{ .Values.a }}", "{% if a %}", "copy",
 }
 
 func checkTranslation(t *testing.T, src string, p page) {
@@ -46,6 +48,10 @@ func checkTranslation(t *testing.T, src string, p page) {
 func FuzzTranslate(f *testing.F) {
 	f.Add("1. a\n   ```bash\n   b\n   ```{{execute}}\n2. `c`{{exec T2}}\n", true)
 	f.Add(">>Q<<\n(*) a\n( ) b\n\n<pre class=\"file\" data-filename=\"a\">x</pre>\n", false)
+	f.Add("cd a`{{exec}}\n\n`pwd{{execute}}\nsee 'ls`{{copy}} {{execute}} `a{{execute`}} `b`{execute}`\n", true)
+	f.Add("```\na{{execute}}\nb {{execute T2}}\n{{execute}}\n```copy\n\n    ls -l{{execute}}\n\n``{{execute T2}}\n", false)
+	f.Add("| a |\n|---|\n| `x | y`{{execute}} |\n\n```bash```bash\nz\n```{{exec}}```{{exec}}\n", false)
+	f.Add("[a]([[UUID_SUBDOMAIN]]-80-[[HOST]]/) https://[[HOST_SUBDOMAI]]-80-[[KATACODA_HOTS]].[[KATACODA_DOMIAN]] {{TRAFFIC_SELECTOR_HOST1_80}}\n", true)
 	f.Add(strings.Join(pieces, ""), false)
 	f.Add(strings.Join(pieces, "\n"), true)
 	fsys := fstest.MapFS{"x.png": {}}
@@ -102,6 +108,13 @@ func TestAttackSlowPages(t *testing.T) {
 		"braces":                fill("{{"),
 		"brackets":              fill("["),
 		"placeholders":          fill("[["),
+		"ends without begins":   fill("x`{{execute}} "),
+		"begins without ends":   fill("`ls{{execute}}\n"),
+		"marks behind no code":  fill("{{execute}} "),
+		"broken marks":          fill("{{execute`}"),
+		"marks inside code":     fill("`a{{execute}}` "),
+		"marks inside a block":  "```\n" + fill("a{{execute}}\n") + "```\n",
+		"code about marks":      fill("``a`{{execute "),
 		"names":                 fill("a."),
 		"schemes":               fill("https://"),
 		"half addresses":        fill("https://[[HOST_SUBDOMAIN]]-"),

@@ -289,3 +289,45 @@ func ports(n int) string {
 	}
 	return b.String()
 }
+
+// A placeholder is short and its value long: a lesson of half a megabyte must
+// not become a page of hundreds for everyone who asks for it.
+func TestValuesThatSwellALesson(t *testing.T) {
+	front := "---\ntitle: A lab\nvars:\n  v: {pick: [x, '" + strings.Repeat("<", maxValue) + "']}\n---\n## Step\n\n"
+	for name, text := range map[string]string{
+		"prose":     strings.Repeat(strings.Repeat("{{v}}", 100)+"\n\n", 100),
+		"commands":  strings.Repeat("```sh\n"+strings.Repeat("{{v}}", 100)+"\n```\n\n", 20),
+		"hints":     "```hint\n" + strings.Repeat(strings.Repeat("{{v}}", 100)+"\n\n", 100) + "```\n",
+		"solutions": "```solution\n" + strings.Repeat("{{v}}", 10_000) + "\n```\n",
+		"files":     "```file {path=~/x}\n" + strings.Repeat("{{v}}", 10_000) + "\n```\n",
+	} {
+		l, ms := load1(front + text)
+		if got := errorsOf(ms); l != nil || !strings.Contains(got, "with the values of its `vars` the lesson is longer than 8 MiB") {
+			t.Errorf("%s: loads: %v\n%s", name, l != nil, got)
+		}
+		vars := []labs.Var{{Name: "v", Pick: []string{"x", strings.Repeat("<", maxValue)}}}
+		if l, _ := Build(Draft{Lesson: labs.Lesson{ID: "x", Vars: vars}, Parts: []DraftPart{{Title: "x", Text: text}}, Lenient: true}); l != nil {
+			t.Errorf("%s loads as a draft", name)
+		}
+	}
+	if l, ms := load1(front + strings.Repeat("{{v}} word\n\n", 500)); l == nil {
+		t.Error(errorsOf(ms))
+	}
+}
+
+// Few files can be the text of very many labs: what they hold together is
+// bounded, and the first ones load.
+func TestManyLabsOfTheSameText(t *testing.T) {
+	files := fstest.MapFS{}
+	for i := range 50 {
+		files[fmt.Sprintf("lab%02d/lab.md", i)] = labFile(inStep + strings.Repeat("Text.\n\n", 1000))
+	}
+	all, _ := loadAll(files, labs.MaxTexts)
+	if len(all) != 50 || all[0].Size() < 10_000 {
+		t.Fatalf("%d labs", len(all))
+	}
+	some, mistakes := loadAll(files, 10*all[0].Size())
+	if got := errorsOf(mistakes); len(some) != 10 || strings.Count(got, "more text than can be held") != 1 || !strings.Contains(got, "lab10/lab.md") {
+		t.Errorf("%d labs\n%s", len(some), got)
+	}
+}

@@ -1,6 +1,8 @@
 package markdown
 
 import (
+	"bytes"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +29,9 @@ func (l *loader) fence(n *ast.FencedCodeBlock, f *fragment) ast.Node {
 		src.closeFence(n)
 	}
 	b, ok := parseFence(info, line, code, l.report)
+	if !l.lenient {
+		l.warnOfSwallowed(src, n)
+	}
 	var put ast.Node
 	if ok && l.hostFits(b) && l.belongs(b, f) {
 		put = l.block(b, f)
@@ -37,6 +42,25 @@ func (l *loader) fence(n *ast.FencedCodeBlock, f *fragment) ast.Node {
 		src.mendFence(n, b)
 	}
 	return put
+}
+
+// opensOurs is a line that begins one of our blocks.
+var opensOurs = regexp.MustCompile("^ {0,3}```(" + strings.Join(ourWords, "|") + ")\\s*(\\{.*)?\n?$")
+
+// warnOfSwallowed tells of a block that stands inside another of three marks:
+// most likely the one before was not closed.
+func (l *loader) warnOfSwallowed(src *source, n *ast.FencedCodeBlock) {
+	open := max(0, n.Pos())
+	if bytes.HasPrefix(src.text[open:], []byte("````")) || src.text[open] != '`' {
+		return
+	}
+	for i := range n.Lines().Len() {
+		at := n.Lines().At(i)
+		if m := opensOurs.FindSubmatch(at.Value(src.text)); m != nil {
+			l.warn(src.line(at.Start), "close the block before it, or begin that one with four marks", "a `%s` block begins inside another block, and is only text there", m[1])
+			return
+		}
+	}
 }
 
 // block gives what stands in the page for a fence without a mistake.

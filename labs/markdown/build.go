@@ -21,7 +21,8 @@ const maxDraft = 8 << 20
 // reference, footnotes and headings are its own, and what is not closed ends
 // with it. Images are relative to the part's File, and can be anywhere in
 // Lesson.Dir. The lesson is nil when there is a mistake that is not a warning;
-// in a lenient Draft that is only when no part has any content.
+// in a lenient Draft that is only when no part has any content, or when its
+// values would make it too long.
 //
 // {{name}} and {{preview 8080}} are understood everywhere in the parts, and in
 // the greeting and the commands of terminals.
@@ -61,6 +62,7 @@ func buildParts(d Draft, r *report) (*labs.Lesson, []DraftPart, []fragment) {
 		l.part(&parts[i], &fragments[i])
 	}
 	l.show(fragments)
+	l.weigh()
 	return &lesson, parts, fragments
 }
 

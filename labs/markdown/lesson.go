@@ -60,6 +60,7 @@ func read(text []byte, lesson *labs.Lesson, rules []assetRule, r *report) {
 	l := newLoader(r, lesson)
 	l.fillSettings()
 	l.body(newSource([]byte(l.fill(string(body.text), body.first)), body.first))
+	l.weigh()
 }
 
 // courseFile may say in which order the labs of a folder come.
@@ -75,6 +76,10 @@ const maxLabs = 1000
 // Where fsys follows symbolic links, so does LoadAll; the file system of an
 // os.Root keeps a stranger's labs inside their folder.
 func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
+	return loadAll(fsys, labs.MaxTexts)
+}
+
+func loadAll(fsys fs.FS, room int) ([]*labs.Lesson, []labs.Mistake) {
 	if isLab(fsys, ".") {
 		l, mistakes := Load(fsys, ".")
 		if l == nil {
@@ -107,10 +112,14 @@ func LoadAll(fsys fs.FS) ([]*labs.Lesson, []labs.Mistake) {
 	for _, dir := range dirs {
 		l, ms := Load(fsys, dir)
 		mistakes = append(mistakes, ms...)
-		if l != nil {
-			l.Course = title
-			lessons = append(lessons, l)
+		if l == nil {
+			continue
 		}
+		if room -= l.Size(); room < 0 {
+			return lessons, append(mistakes, labs.TooManyTexts(l))
+		}
+		l.Course = title
+		lessons = append(lessons, l)
 	}
 	return lessons, mistakes
 }

@@ -103,7 +103,7 @@ func (r *report) sorted() []labs.Mistake {
 // anything that could disturb a terminal.
 func quote(s string) string {
 	s = strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || isBidiControl(c) {
+		if c < ' ' || c >= 0x7f && c < 0xa0 || isBidiControl(c) {
 			return '?'
 		}
 		return c

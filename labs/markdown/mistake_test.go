@@ -34,6 +34,7 @@ func TestMistakes(t *testing.T) {
 		{"empty front matter", "---\n---\n## Step\n", false, []string{"2: the front matter is empty"}},
 		{"no title", "---\nlevel: beginner\n---\n## Step\n", false, []string{"1: the front matter has no title; write `title: …`"}},
 		{"unknown key", "---\ntitle: A\nimge: docker\n---\n## Step\n", false, []string{"3: unknown key `imge`; did you mean `image`?"}},
+		{"block that swallows another", "---\ntitle: A\n---\n## Step\n```console\n$ ls\n\n```check\nfile: ~/a\n```\n", true, []string{"8: a `check` block begins inside another block, and is only text there; close the block before it, or begin that one with four marks"}},
 		{"key nothing like it", "---\ntitle: A\nfrobnicate: 1\n---\n## Step\n", false, []string{"3: unknown key `frobnicate`; there are `title`, `summary`, `level`, `minutes`, `image`, `pulls`, `egress`, `cannot`, `hosts`, `hostname`, `assets`, `vars`, `paged`, `layout`, `open`, `greeting`, `terminals` and `tabs`"}},
 		{"key twice", "---\ntitle: A\nlevel: beginner\ntitle: B\n---\n## Step\n", false, []string{"4: `title` is set twice; it is set in line 2 already"}},
 		{"vars", "---\ntitle: a\nvars: {a: 1}\n---\n## Step\n", false, []string{"3: `a` does not say what it is; write `a: {value: …}`, `{pick: [one, two]}` or `{random: 8000-8999}`"}},

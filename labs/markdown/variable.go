@@ -1,6 +1,7 @@
 package markdown
 
 import (
+	"html"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -165,6 +166,78 @@ func (l *loader) fillAll(v reflect.Value) {
 		own.Elem().Set(v.Elem())
 		v.Set(own)
 		l.fillAll(own.Elem())
+	}
+}
+
+// maxFilled bounds how much longer a lesson's values may make it, in bytes: a
+// placeholder of a few letters can stand for a thousand.
+const maxFilled = 8 << 20
+
+// weigh refuses a lesson that its values would make too long.
+func (l *loader) weigh() {
+	longest := make(map[string]int, len(l.lesson.Vars))
+	for _, v := range l.lesson.Vars {
+		n := 0
+		for _, text := range append([]string{v.Value}, v.Pick...) {
+			n = max(n, len(html.EscapeString(text)))
+		}
+		if v.Preview > 0 {
+			n = previewLength
+		}
+		longest[v.Mark()] = max(0, n-len(v.Mark()))
+	}
+	grown := 0
+	each := func(text string) {
+		for {
+			at := strings.Index(text, markBegin)
+			if at < 0 {
+				return
+			}
+			text = text[at:]
+			end := strings.Index(text[len(markBegin):], markEnd)
+			if end < 0 {
+				return
+			}
+			end += len(markBegin) + len(markEnd)
+			grown += longest[text[:end]]
+			text = text[len(markBegin):]
+		}
+	}
+	s := l.lesson
+	for _, part := range []any{s.Intro, s.Steps, s.Finish} {
+		eachText(reflect.ValueOf(part), each)
+	}
+	if grown > maxFilled {
+		l.in(s.Source, nil)
+		l.fail(0, "use shorter values, or use them less often", "with the values of its `vars` the lesson is longer than %s", bytesInWords(maxFilled))
+	}
+}
+
+const (
+	previewLength = 100  // bytes of a usual preview's address
+	markEnd       = "zq" // see labs.Var.Mark
+)
+
+// eachText calls f for all text that v holds, but not for patterns.
+func eachText(v reflect.Value, f func(string)) {
+	switch v.Kind() {
+	case reflect.String:
+		f(v.String())
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[regexp.Regexp]() {
+			return
+		}
+		for i := range v.NumField() {
+			eachText(v.Field(i), f)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			eachText(v.Index(i), f)
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			eachText(v.Elem(), f)
+		}
 	}
 }
 

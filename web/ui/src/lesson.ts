@@ -37,6 +37,7 @@ export class Lesson {
   readonly #cannot: string; // why this lesson cannot be run, or ""
   #arrived = new Set<string>(); // parts of this session that the server was told of
   #events: Events | null = null;
+  readonly #watch: Watch | null;
   #session = "";
   #phase: State["phase"] | "" = "";
   #began = performance.now();
@@ -56,7 +57,7 @@ export class Lesson {
     const data = lessonData();
     this.#text = find("article.text");
     this.#terminals = find("section.terminals");
-    const watch = body.dataset["watch"] === undefined ? null : new Watch(this.#text, this.#lab);
+    this.#watch = body.dataset["watch"] === undefined ? null : new Watch(this.#text, this.#lab);
     this.#card = new PhaseCard(find(".screen"));
     this.#connection = new Connection(find(".connection"));
     this.#tabs = new Tabs(this.#terminals, this.#lab, data.terminals, data.hosts, {
@@ -148,7 +149,7 @@ export class Lesson {
     }
     onTheme(() => this.#tabs.theme());
     this.#keys();
-    watch?.start({ swapped: (fresh) => this.#swapped(fresh) });
+    this.#watch?.start({ swapped: (fresh) => this.#swapped(fresh) }, this.#cannot !== "");
     if (this.#cannot !== "") {
       this.#readOnly();
       return;
@@ -292,7 +293,11 @@ export class Lesson {
         state: (st) => st.session === this.#session && this.#update(st),
         result: (r) => id === this.#session && this.#steps.result(r),
         notice: (n) => notice(n.text, n.kind),
-        live: (on) => this.#connection.live(on),
+        lesson: (data) => this.#watch?.told(data),
+        live: (on) => {
+          this.#connection.live(on);
+          this.#watch?.live(on);
+        },
         refused: () => void this.#look(),
       });
     }

@@ -166,6 +166,8 @@ export interface EventsListener {
   state(s: State): void;
   result(r: ResultEvent): void;
   notice(n: Notice): void;
+  /** The lesson's files were read again: JSON with the mistakes in them. */
+  lesson(data: string): void;
   /** Events arrive (true), or do not for the time being (false). */
   live(on: boolean): void;
   /** The stream was refused for good: the session is no more, or the server said no. */
@@ -179,7 +181,14 @@ export class Events {
 
   constructor(private readonly session: string, private readonly on: EventsListener) {
     this.#source = this.#open();
+    // A browser has six connections to one host, and keeps those of pages that
+    // were left as long as it keeps the pages.
+    addEventListener("pagehide", this.#leave);
+    addEventListener("pageshow", this.#back);
   }
+
+  readonly #leave = () => this.#source?.close();
+  readonly #back = (e: PageTransitionEvent) => e.persisted && this.wake();
 
   /** Something suggests that the network changed: connect again now if needed. */
   wake(): void {
@@ -191,6 +200,8 @@ export class Events {
 
   close(): void {
     clearTimeout(this.#timer);
+    removeEventListener("pagehide", this.#leave);
+    removeEventListener("pageshow", this.#back);
     this.#source?.close();
     this.#source = null;
   }
@@ -202,6 +213,7 @@ export class Events {
     s.addEventListener("state", (e) => this.on.state(data<State>(e)));
     s.addEventListener("result", (e) => this.on.result(data<ResultEvent>(e)));
     s.addEventListener("notice", (e) => this.on.notice(data<Notice>(e)));
+    s.addEventListener("lesson", (e) => this.on.lesson((e as MessageEvent<string>).data));
     s.onerror = () => {
       this.on.live(false);
       if (s.readyState === EventSource.CLOSED && this.#source === s) {

@@ -19,6 +19,8 @@ export interface WatchHost {
 
 export class Watch {
   #sections: Map<string, string>;
+  #away = false;
+  #host: WatchHost = { swapped: () => undefined };
   #fetching: AbortController | null = null;
 
   /** Must be made before any other script changes the text. */
@@ -26,29 +28,41 @@ export class Watch {
     this.#sections = sections(text);
   }
 
-  start(host: WatchHost): void {
+  /**
+   * A page with a session is told of edits on the session's own stream; one
+   * that is alone has a stream for them.
+   */
+  start(host: WatchHost, alone: boolean): void {
+    this.#host = host;
+    if (!alone) {
+      return;
+    }
     const source = new EventSource(api.changes(this.lab));
-    let broken = false;
-    source.addEventListener("lesson", (e) => {
-      let said: { mistakes?: Mistake[] | null } = {};
-      try {
-        said = JSON.parse((e as MessageEvent<string>).data) as typeof said;
-      } catch {
-        // Then the page itself says what is wrong.
-      }
-      this.#show(said.mistakes ?? []);
-      void this.#take(host);
-    });
-    // What was edited while the server was away is caught up with.
-    source.onopen = () => {
-      if (broken) {
-        broken = false;
-        void this.#take(host);
-      }
-    };
-    source.onerror = () => {
-      broken = true;
-    };
+    addEventListener("pagehide", () => source.close());
+    source.addEventListener("lesson", (e) => this.told((e as MessageEvent<string>).data));
+    source.onopen = () => this.live(true);
+    source.onerror = () => this.live(false);
+  }
+
+  /** Events arrive, or do not for the time being: what was missed is caught up with. */
+  live(on: boolean): void {
+    const back = on && this.#away;
+    this.#away = !on;
+    if (back) {
+      void this.#take(this.#host);
+    }
+  }
+
+  /** The lesson's files were read again. */
+  told(data: string): void {
+    let said: { mistakes?: Mistake[] | null } = {};
+    try {
+      said = JSON.parse(data) as typeof said;
+    } catch {
+      // Then the page itself says what is wrong.
+    }
+    this.#show(said.mistakes ?? []);
+    void this.#take(this.#host);
   }
 
   async #take(host: WatchHost): Promise<void> {
@@ -134,6 +148,10 @@ function mistakesBox(mistakes: Mistake[]): HTMLElement {
   box.className = "mistakes";
   box.setAttribute("aria-label", "Mistakes in this lab's files");
   box.setAttribute("role", "status");
+  const title = document.createElement("p");
+  title.className = "mistakes-title";
+  title.textContent = mistakes.some((m) => !m.warn) ? "A mistake in this lab: below is the last version without it." : "In this lab’s files:";
+  box.append(title);
   const list = document.createElement("ul");
   for (const m of mistakes.slice(0, 50)) {
     const li = document.createElement("li");

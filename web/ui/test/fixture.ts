@@ -182,7 +182,9 @@ export class Fixture {
 
   /** The author saved: pages that watch are told. */
   edit(mistakes: unknown[] = []): void {
-    this.#changes.forEach((s) => s.write(`event: lesson\ndata: ${JSON.stringify({ mistakes })}\n\n`));
+    for (const s of [...this.#changes, ...this.#streams]) {
+      s.write(`event: lesson\ndata: ${JSON.stringify({ mistakes })}\n\n`);
+    }
   }
 
   fresh(phase: State["phase"]): State {
