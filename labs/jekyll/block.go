@@ -383,7 +383,7 @@ func fenceFor(code []string) string {
 // quiz translates the question and the choices below {:.quiz} in line i.
 func (p *post) quiz(lines []string, i, first int) int {
 	var question, choices []string
-	const most = 60 // lines of a question
+	const most = 30 // lines of a question
 	from := i + 1
 	for from < len(lines) && from < i+3 && strings.TrimSpace(lines[from]) == "" {
 		from++
@@ -391,7 +391,11 @@ func (p *post) quiz(lines []string, i, first int) int {
 	j := from
 	for ; j < len(lines); j++ {
 		line := lines[j]
-		if m := choice.FindStringSubmatch(line); m != nil {
+		var m []string
+		if strings.ContainsAny(line, "([") {
+			m = choice.FindStringSubmatch(line)
+		}
+		if m != nil {
 			mark := m[2]
 			if mark == "" {
 				mark = " "
