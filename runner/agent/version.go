@@ -113,6 +113,22 @@ func (e *edits) replace(name string, text []byte, was labs.Version) error {
 	if err != nil {
 		return err
 	}
+	dir, err := os.Open(folder(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		if was != "" {
+			return &ChangedError{""}
+		}
+		if err = os.MkdirAll(folder(name), 0o755); err == nil {
+			dir, err = os.Open(folder(name))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	// From here on it is this directory, whatever links lead to it meanwhile.
+	_, file := path.Split(name)
+	name = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), file)
 	f, err := openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if was != "" {
@@ -145,11 +161,8 @@ func (e *edits) replace(name string, text []byte, was labs.Version) error {
 	return nil
 }
 
-// create makes a file, and its directories, that must not be there.
+// create makes a file that must not be there.
 func create(name string, text []byte) error {
-	if err := os.MkdirAll(folder(name), 0o755); err != nil {
-		return err
-	}
 	draft, err := writeDraft(folder(name), text, nil)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func TestShippedRecipes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"docker", "docker-20", "redis"}; !slices.Equal(names, want) {
+	if want := []string{"busybox", "docker", "docker-20", "redis"}; !slices.Equal(names, want) {
 		t.Fatalf("recipes %q, want %q", names, want)
 	}
 	got := map[string]*Recipe{}
